@@ -1,0 +1,1 @@
+"""What can this much compute buy, and how should it be spent?"""

@@ -1,0 +1,228 @@
+"""What computes: requests in, samples out, each with what it cost."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, Protocol
+
+from isoflop.cost import FREE, Cost, Hold, Meter, Role, in_parallel
+
+FinishReason = Literal["stop", "length", "content_filter", "error"]
+
+
+class ModelError(Exception):
+    """The model could not answer; what was paid for is kept.
+
+    Args:
+        message: what failed, where, and what to do.
+        fatal: no later call can succeed either (wrong key, no such model), so a run should stop at once.
+    """
+
+    def __init__(self, message: str, *, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.fatal = fatal
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+Prompt = str | tuple[Message, ...]
+"""Plain text (a base model continues it, a chat model takes it as the user's turn), or the turns of a conversation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to draw a sample.
+
+    Args:
+        max_tokens: the most tokens to generate (count).
+        temperature: 0 is greedy.
+        top_p: nucleus, a fraction of the probability mass.
+        stop: strings that end the sample; they are not part of its text.
+    """
+
+    max_tokens: int = 256
+    temperature: float = 1.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens={self.max_tokens} must be at least 1")
+        if self.temperature < 0:
+            raise ValueError(f"temperature={self.temperature:g} must not be negative")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p={self.top_p:g} must lie in (0, 1]")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Samples of one prompt, one for each seed.
+
+    Args:
+        prompt: what to continue or answer.
+        seeds: one a slot; slots never share a seed, and the same seed gives the same sample where the model can.
+        sampling: how to draw them.
+    """
+
+    prompt: Prompt
+    seeds: tuple[int, ...]
+    sampling: Sampling = Sampling()
+
+    def sample_keys(self, model: str) -> list[bytes]:
+        """A key a slot (16 bytes): the digest of model, prompt, sampling and seed; equal keys mean the same sample."""
+        asked = [model, self.prompt if isinstance(self.prompt, str) else [asdict(m) for m in self.prompt]]
+        stem = hashlib.blake2b(json.dumps([*asked, asdict(self.sampling)]).encode(), digest_size=16)
+        keys: list[bytes] = []
+        for seed in self.seeds:
+            slot = stem.copy()
+            slot.update(seed.to_bytes(8, "little", signed=True))
+            keys.append(slot.digest())
+        return keys
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One completion and what it cost.
+
+    Args:
+        text: what was generated, without the stop string.
+        token_ids: T ids of the generated tokens, or None where the model does not tell.
+        logprobs: T log-probabilities (nats) of those tokens under the model at temperature 1, or None.
+        finish_reason: `length` means cut off: billed in full, seldom an answer.
+        cost: this sample's own share of what its call spent; the shares of a call add up to the call.
+        attempts: calls it took, 1 without retries.
+        wasted: what the failed attempts spent, charged to the role `retry`.
+    """
+
+    text: str
+    token_ids: tuple[int, ...] | None = None
+    logprobs: tuple[float, ...] | None = None
+    finish_reason: FinishReason = "stop"
+    cost: Cost = FREE
+    attempts: int = 1
+    wasted: Cost = FREE
+
+
+class LM(ABC):
+    """A language model: a batch of slots in, a batch of samples out.
+
+    A subclass is one file `model/<kind>.py` whose class names the kind (`endpoint` -> `Endpoint`) and opens a
+    specification `<kind>:<rest>` with its classmethod `open`.
+    """
+
+    name: str
+    """The specification it was opened with, without any secret."""
+    digest: str
+    """What tells two models apart whose samples must not be mixed (weights' digest; address and model name)."""
+    concurrency: int = 32
+    """How many samples it works on at the same time; the runner keeps it supplied with more than that."""
+
+    @abstractmethod
+    async def generate(self, request: Request, arrived: Callable[[int, Sample], None]) -> None:
+        """Draw one sample for each seed and hand over each as soon as it is there.
+
+        Concurrent calls share the model: an engine merges them into one batch, an endpoint limits its connections.
+
+        Args:
+            request: B slots of one prompt.
+            arrived: called once a slot, on the event loop, with its place in `request.seeds` and the sample.
+
+        Raises:
+            ModelError: a slot could not be had; slots that arrived before stay valid and paid for.
+        """
+
+    @abstractmethod
+    def estimate(self, request: Request) -> Cost:
+        """What `request` can cost at most; NaN on an axis that nobody can tell beforehand."""
+
+    async def close(self) -> None:  # noqa: B027 - most models have nothing to give back
+        """Give back connections, processes and memory; the model must not be used afterwards."""
+
+    def sample(self, request: Request) -> list[Sample]:
+        """Draw the samples of one request and wait for them; for use outside a run.
+
+        Raises:
+            ModelError: a slot could not be had.
+        """
+        samples: dict[int, Sample] = {}
+
+        async def draw() -> None:
+            try:
+                await self.generate(request, samples.__setitem__)
+            finally:
+                await self.close()
+
+        asyncio.run(draw())
+        return [samples[slot] for slot in range(len(request.seeds))]
+
+
+class Ask(Protocol):
+    """How a metered model's calls get answered: at once, or by the runner, which has others to serve meanwhile."""
+
+    def __call__(self, request: Request, role: Role, meter: Meter) -> Sequence[Sample]:
+        """Admit, compute, charge; see `MeteredLM.sample`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MeteredLM:
+    """A model as a method sees it: every call is admitted by a meter before and charged to it after.
+
+    Args:
+        ask: answers a call; the runner's keeps other problems going meanwhile.
+        meter: who pays.
+        role: what its calls are for.
+    """
+
+    ask: Ask
+    meter: Meter
+    role: Role = "generate"
+
+    def sample(self, request: Request) -> Sequence[Sample]:
+        """The samples of one request, paid for.
+
+        Raises:
+            BudgetExhausted: they would not fit the budget; nothing was spent.
+            ModelError: the model could not answer.
+        """
+        return self.ask(request, self.role, self.meter)
+
+    def as_role(self, role: Role) -> MeteredLM:
+        """The same model, charged under another role."""
+        return replace(self, role=role)
+
+
+@dataclass(frozen=True, slots=True)
+class AskDirectly:
+    """Answers each call at once, for one method on its own, without a run around it."""
+
+    lm: LM
+
+    def __call__(self, request: Request, role: Role, meter: Meter) -> Sequence[Sample]:
+        """Admit, compute, charge."""
+        hold = meter.admit(self.lm.estimate(request))
+        try:
+            samples = self.lm.sample(request)
+        except BaseException:
+            hold.release()
+            raise
+        settle(hold, samples, role)
+        return samples
+
+
+def settle(hold: Hold, samples: Sequence[Sample], role: Role) -> None:
+    """Charge what a call's samples spent, their failed attempts apart."""
+    hold.settle(in_parallel(s.cost for s in samples), role)
+    if any(s.attempts > 1 for s in samples):
+        hold.meter.charge(in_parallel(s.wasted for s in samples), "retry", shared=hold.shared)
