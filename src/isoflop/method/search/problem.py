@@ -1,0 +1,109 @@
+"""What search methods get: a question, and metered models to answer it with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from isoflop.method.base import Method
+from isoflop.model.base import MeteredLM, Prompt, Request, Sample, Sampling
+
+SEEDS = 2**31  # llama.cpp and OpenVINO take 32 bits; a step coprime to it visits every seed once
+_SEED_STEP = 0x9E3779B1
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A sample and the answer in it.
+
+    Args:
+        sample: what the model wrote, with its log-probabilities and cost.
+        answer: the answer found in it; None where there is none, as in a sample cut off.
+    """
+
+    sample: Sample
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a search method yields: its answer so far.
+
+    Args:
+        text: the answer, or None while there is none.
+        confidence: the method's own belief (0 to 1) that more compute would not change it for the better; NaN where
+            it has none. Allocators see this and never the score.
+    """
+
+    text: str | None
+    confidence: float = float("nan")
+
+
+@dataclass(slots=True, eq=False)
+class Problem:
+    """A question behind a metered model.
+
+    Args:
+        key: which problem it is.
+        prompt: the question as the model gets it.
+        lm: the model that answers, metered.
+        judge: the model that rates answers, metered under its own role.
+        sampling: how to draw samples.
+        seed: where this problem's seeds start; slot i of a prompt has the same seed whatever the method.
+        extract: the answer in a completion, or None.
+        canonical: equal for answers that mean the same.
+        verify: scores an answer as the task's own grader does (1 is right): known at the time of use where the task
+            can be checked (unit tests, a proof), an oracle elsewhere.
+    """
+
+    key: str
+    prompt: Prompt
+    lm: MeteredLM
+    judge: MeteredLM
+    sampling: Sampling
+    seed: int
+    extract: Callable[[str], str | None]
+    canonical: Callable[[str], str]
+    verify: Callable[[str], float]
+    _slots: dict[Prompt, int] = field(default_factory=dict[Prompt, int])
+
+    def draw(self, n: int, prompt: Prompt | None = None) -> list[Candidate]:
+        """`n` new samples of the question, or of another `prompt`, one batch.
+
+        Raises:
+            BudgetExhausted: they would not fit; nothing was spent.
+        """
+        asked = self.prompt if prompt is None else prompt
+        request = Request(asked, self._seeds(asked, n), self.sampling)
+        return [
+            Candidate(s, self.extract(s.text) if s.finish_reason == "stop" else None) for s in self.lm.sample(request)
+        ]
+
+    def rate(self, prompt: Prompt, sampling: Sampling) -> Sample:
+        """One sample of the judge.
+
+        Raises:
+            BudgetExhausted: it would not fit; nothing was spent.
+        """
+        (sample,) = self.judge.sample(Request(prompt, self._seeds(prompt, 1), sampling))
+        return sample
+
+    def _seeds(self, prompt: Prompt, n: int) -> tuple[int, ...]:
+        first = self._slots.get(prompt, 0)
+        self._slots[prompt] = first + n
+        return tuple((self.seed + slot * _SEED_STEP) % SEEDS for slot in range(first, first + n))
+
+
+def problem_seed(run_seed: int, task: str, key: str) -> int:
+    """Where a problem's seeds start: a digest of run, task and key, so that runs of different methods are paired."""
+    digest = hashlib.blake2b(f"{run_seed}/{task}/{key}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little") % SEEDS
+
+
+SearchMethod = Method[Problem, Answer]
+
+
+def is_right(score: float) -> bool:
+    """Whether a score counts as solved."""
+    return score >= 1.0

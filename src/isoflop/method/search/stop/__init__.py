@@ -1,0 +1,1 @@
+"""Stopping rules: when a search on one problem has seen enough."""

@@ -1,0 +1,35 @@
+"""Counting votes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scipy.special import betainc
+
+from isoflop.method.search.problem import Candidate, Problem
+
+
+def tally(problem: Problem, pool: Sequence[Candidate], weights: Sequence[float]) -> list[tuple[str, float]]:
+    """The distinct answers with the weight behind each, heaviest first, ties to the one seen first.
+
+    Answers that mean the same share a count under the wording seen first; candidates without an answer do not vote.
+    """
+    totals: dict[str, tuple[str, float]] = {}
+    for candidate, weight in zip(pool, weights, strict=True):
+        if candidate.answer is not None:
+            form = problem.canonical(candidate.answer)
+            wording, total = totals.get(form, (candidate.answer, 0.0))
+            totals[form] = (wording, total + weight)
+    return sorted(totals.values(), key=lambda entry: -entry[1])
+
+
+def lead_probability(first: float, second: float) -> float:
+    """Probability that the leading answer stays ahead of the second as samples go on for ever.
+
+    The share p of the leader among the two has the posterior Beta(first+1, second+1); this is P(p > 1/2), the stopping
+    rule of adaptive consistency (Aggarwal et al. 2023, arXiv 2305.11860).
+
+    >>> round(lead_probability(4, 0), 5)
+    0.96875
+    """
+    return float(1 - betainc(first + 1, second + 1, 0.5))
