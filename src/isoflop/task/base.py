@@ -1,0 +1,125 @@
+"""What is asked and how answers are graded."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Split = Literal["dev", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+TurnRole = Literal["system", "user", "assistant"]
+Prompt = str | tuple[tuple[TurnRole, str], ...]
+"""Plain text, or the turns of a conversation as (role, content)."""
+
+
+class TaskError(ValueError):
+    """A set of questions cannot be used; raised before anything is spent.
+
+    Args:
+        source: the file or name that was asked for.
+        problems: what is wrong, all of it, each with its line where it has one.
+    """
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        self.source, self.problems = source, tuple(problems)
+        if len(problems) == 1:
+            super().__init__(f"{source}: {problems[0]}")
+        else:
+            super().__init__("\n  ".join([f"{source}: {len(problems)} problems", *problems]))
+
+
+class GraderError(Exception):
+    """The third verdict: the grader, not the answer, is at fault, and the answer is neither right nor wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One problem with its right answer.
+
+    Args:
+        key: unique in its set.
+        prompt: what the model gets.
+        answer: a right answer; what that means is the grader's (a value, a pattern, a reference program).
+        grader: tells right from wrong.
+        split: `dev` to tune on, `test` to report.
+        level: difficulty, larger is harder, if anybody said so.
+        aliases: further right answers.
+        tests: programs only: what a right one must pass; methods must not look.
+        public_tests: programs only: what a method may see and run.
+    """
+
+    key: str
+    prompt: Prompt
+    answer: str
+    grader: Grader
+    split: Split = "test"
+    level: int | None = None
+    aliases: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+    public_tests: tuple[str, ...] = ()
+
+
+class Grader(ABC):
+    """Finds the answer in a completion and tells whether it is right.
+
+    A grader is one file `task/graders/<name>.py` with the final frozen dataclass of that name; its fields are its
+    options. It has no state: any thread may use it.
+    """
+
+    @classmethod
+    def name(cls) -> str:
+        """What rows call it: the name of its file."""
+        return cls.__name__.lower()
+
+    @abstractmethod
+    def extract(self, text: str) -> str | None:
+        """The answer in a completion, or None where there is none, as in one that was cut off."""
+
+    @abstractmethod
+    def canonical(self, answer: str) -> str:
+        """A form that is equal only for answers that mean the same, so that a dictionary can count votes.
+
+        It is one answer's own and hence cannot always be equal for all that mean the same; see `groups`.
+        """
+
+    def same(self, a: str, b: str) -> bool:
+        """Whether two answers mean the same: reflexive, symmetric, not always transitive (tolerances)."""
+        return self.canonical(a) == self.canonical(b)
+
+    def grade(self, answer: str, question: Question) -> float:
+        """1 for an answer that means the same as the question's or one of its aliases, else 0.
+
+        Raises:
+            GraderError: it could not be told.
+        """
+        return float(any(self.same(answer, right) for right in (question.answer, *question.aliases)))
+
+    def groups(self, answers: Sequence[str]) -> list[int]:
+        """For each answer the place of the first one in its group: the transitive closure of `same`, in any order.
+
+        Cost: one comparison a pair of distinct canonical forms, at most.
+        """
+        forms: dict[str, int] = {}
+        first = [forms.setdefault(self.canonical(answer), i) for i, answer in enumerate(answers)]
+        root = {i: i for i in forms.values()}
+        places = list(root)
+        for at, i in enumerate(places):
+            for j in places[:at]:
+                if root[i] != root[j] and self.same(answers[i], answers[j]):
+                    low, high = sorted((root[i], root[j]))
+                    root = {k: low if r == high else r for k, r in root.items()}
+        return [root[i] for i in first]
+
+    def suited(self, answer: str) -> Grader:
+        """This grader with options left open set from a question's right answer."""
+        return self
+
+    def rejects(self, question: Question) -> str | None:
+        """Why this grader cannot grade `question`, or None: above all, its own answer must be right."""
+        for right in (question.answer, *question.aliases):
+            found = self.extract(right)
+            if found is None or self.grade(found, question) < 1:
+                return f"the grader {self.name()!r} does not accept the row's own answer {right!r}"
+        return None
