@@ -87,6 +87,8 @@ class Task(ABC, Generic[P, S]):
     name: str
     digest: str
     """Changes when any problem or the grading changes."""
+    model: str = ""
+    """Specification of the model that does the work, in families that have one."""
 
     @abstractmethod
     def keys(self, split: str) -> Sequence[str]:
@@ -106,6 +108,14 @@ class Task(ABC, Generic[P, S]):
     @abstractmethod
     def score(self, key: str, answer: S) -> float:
         """How good `answer` is, higher is better; off the meter."""
+
+    def describe(self, answer: S) -> tuple[str, float]:
+        """An answer as a record keeps it: its words, and the method's confidence in it (NaN: none)."""
+        return str(answer), float("nan")
+
+    def drawn(self, problem: P) -> Sequence[S]:
+        """The independent samples that a method drew of `problem` itself, where the family has such; for coverage."""
+        return ()
 
 
 def parts(kind: type[PartT], package: str) -> Mapping[str, type[PartT]]:
@@ -189,7 +199,7 @@ def _value(kind: object, value: object) -> object:
             raise ValueError(f"{value!r} is no {_name(kind)}") from None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if kind in (bool, int, float, str) and type(value) is not kind:
+    if kind in (bool, int, float, str) and type(value).__name__ != _name(kind):
         raise ValueError(f"{value!r} is no {_name(kind)}")
     return value
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Literal, Protocol
 
 from isoflop.cost import FREE, Cost, Hold, Meter, Role, in_parallel
@@ -128,6 +128,19 @@ class LM(ABC):
     concurrency: int = 32
     """How many samples it works on at the same time; the runner keeps it supplied with more than that."""
 
+    price: str = "unknown"
+    """What it charges and since when that was known, as the provenance of a run states it."""
+
+    @classmethod
+    def open(cls, rest: str) -> LM:
+        """The model that the words after `<kind>:` name.
+
+        Raises:
+            ValueError: they name none; the message says what to write.
+            ModelError: it is there but cannot be used.
+        """
+        raise ValueError(f"{cls.__name__} cannot be opened by name, only made in Python")
+
     @abstractmethod
     async def generate(self, request: Request, arrived: Callable[[int, Sample], None]) -> None:
         """Draw one sample for each seed and hand over each as soon as it is there.
@@ -147,7 +160,7 @@ class LM(ABC):
         """What `request` can cost at most; NaN on an axis that nobody can tell beforehand."""
 
     async def close(self) -> None:  # noqa: B027 - most models have nothing to give back
-        """Give back connections, processes and memory; the model must not be used afterwards."""
+        """Give back connections, processes and memory; the next call takes them up again."""
 
     def sample(self, request: Request) -> list[Sample]:
         """Draw the samples of one request and wait for them; for use outside a run.
@@ -170,7 +183,7 @@ class LM(ABC):
 class Ask(Protocol):
     """How a metered model's calls get answered: at once, or by the runner, which has others to serve meanwhile."""
 
-    def __call__(self, request: Request, role: Role, meter: Meter) -> Sequence[Sample]:
+    def __call__(self, lm: LM, request: Request, role: Role, meter: Meter) -> Sequence[Sample]:
         """Admit, compute, charge; see `MeteredLM.sample`."""
         ...
 
@@ -180,11 +193,13 @@ class MeteredLM:
     """A model as a method sees it: every call is admitted by a meter before and charged to it after.
 
     Args:
+        lm: the model.
         ask: answers a call; the runner's keeps other problems going meanwhile.
         meter: who pays.
         role: what its calls are for.
     """
 
+    lm: LM
     ask: Ask
     meter: Meter
     role: Role = "generate"
@@ -196,29 +211,19 @@ class MeteredLM:
             BudgetExhausted: they would not fit the budget; nothing was spent.
             ModelError: the model could not answer.
         """
-        return self.ask(request, self.role, self.meter)
-
-    def as_role(self, role: Role) -> MeteredLM:
-        """The same model, charged under another role."""
-        return replace(self, role=role)
+        return self.ask(self.lm, request, self.role, self.meter)
 
 
-@dataclass(frozen=True, slots=True)
-class AskDirectly:
-    """Answers each call at once, for one method on its own, without a run around it."""
-
-    lm: LM
-
-    def __call__(self, request: Request, role: Role, meter: Meter) -> Sequence[Sample]:
-        """Admit, compute, charge."""
-        hold = meter.admit(self.lm.estimate(request))
-        try:
-            samples = self.lm.sample(request)
-        except BaseException:
-            hold.release()
-            raise
-        settle(hold, samples, role)
-        return samples
+def ask_directly(lm: LM, request: Request, role: Role, meter: Meter) -> Sequence[Sample]:
+    """Answer a call at once: for one method on its own, without a run around it."""
+    hold = meter.admit(lm.estimate(request))
+    try:
+        samples = lm.sample(request)
+    except BaseException:
+        hold.release()
+        raise
+    settle(hold, samples, role)
+    return samples
 
 
 def settle(hold: Hold, samples: Sequence[Sample], role: Role) -> None:

@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS samples (
 CREATE INDEX IF NOT EXISTS samples_by_run ON samples (run);
 CREATE TABLE IF NOT EXISTS uses (
     run TEXT NOT NULL, seq INTEGER NOT NULL, sample BLOB NOT NULL, model TEXT NOT NULL, method TEXT NOT NULL,
-    key TEXT NOT NULL, role TEXT NOT NULL, shared INTEGER NOT NULL, answer TEXT,
+    key TEXT NOT NULL, role TEXT NOT NULL, shared INTEGER NOT NULL,
     PRIMARY KEY (run, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS records (
@@ -93,7 +93,6 @@ class Use:
         key: the problem.
         role: what it was drawn for.
         shared: another method of the run had drawn it before.
-        answer: the answer in it, if any.
     """
 
     seq: int
@@ -103,7 +102,6 @@ class Use:
     key: str
     role: Role
     shared: bool
-    answer: str | None
 
 
 def default_path() -> Path:
@@ -244,6 +242,13 @@ class Store:
         known = ", ".join(r.run for r in runs[:5]) or "none yet"
         raise StoreError(f"{what} in {self.path}; the newest are: {known}")
 
+    def elapsed_s(self, info: RunInfo) -> float:
+        """How long a run had worked when it stopped or was killed (seconds)."""
+        if isinstance(wall_s := info.outcome.get("wall_s"), float):
+            return wall_s
+        (last,) = self._db.execute("SELECT max(created) FROM samples WHERE run=?", (info.run,)).fetchone()
+        return max(0.0, last - info.created) if last else 0.0
+
     # Rows of a run. A resumed run writes the same rows again, so all of them replace.
 
     def put_records(self, run: str, records: Iterable[Record]) -> None:
@@ -271,8 +276,8 @@ class Store:
 
     def put_uses(self, run: str, uses: Iterable[Use]) -> None:
         """Keep which samples a run handed to which method."""
-        rows = [(run, u.seq, u.sample, u.model, u.method, u.key, u.role, u.shared, u.answer) for u in uses]
-        self._write("INSERT OR REPLACE INTO uses VALUES (?,?,?,?,?,?,?,?,?)", rows)
+        rows = [(run, u.seq, u.sample, u.model, u.method, u.key, u.role, u.shared) for u in uses]
+        self._write("INSERT OR REPLACE INTO uses VALUES (?,?,?,?,?,?,?,?)", rows)
 
     def ledger(self, run: str) -> list[LedgerRow]:
         """What a run spent, by model, method and role; what was paid but reached no method is `cancelled`."""
@@ -306,13 +311,6 @@ class Store:
             )
             for key, entries in sorted(groups.items())
         ]
-
-    def answers(self, run: str) -> list[tuple[str, str, str | None]]:
-        """(model, problem, answer) of every distinct sample that a run drew from a problem's own prompt."""
-        rows = self._db.execute(
-            "SELECT model, key, answer FROM uses WHERE run=? AND role='generate' AND NOT shared ORDER BY seq", (run,)
-        )
-        return list(rows)
 
     def put_graded(self, run: str, graded: Iterable[Graded]) -> None:
         """Keep how many of each problem's samples were right."""

@@ -55,6 +55,7 @@ class Problem:
         canonical: equal for answers that mean the same.
         verify: scores an answer as the task's own grader does (1 is right): known at the time of use where the task
             can be checked (unit tests, a proof), an oracle elsewhere.
+        answers: what was found in each sample of `prompt` so far, by slot.
     """
 
     key: str
@@ -66,6 +67,7 @@ class Problem:
     extract: Callable[[str], str | None]
     canonical: Callable[[str], str]
     verify: Callable[[str], float]
+    answers: list[str | None] = field(default_factory=list[str | None])
     _slots: dict[Prompt, int] = field(default_factory=dict[Prompt, int])
 
     def draw(self, n: int, prompt: Prompt | None = None) -> list[Candidate]:
@@ -76,9 +78,12 @@ class Problem:
         """
         asked = self.prompt if prompt is None else prompt
         request = Request(asked, self._seeds(asked, n), self.sampling)
-        return [
+        drawn = [
             Candidate(s, self.extract(s.text) if s.finish_reason == "stop" else None) for s in self.lm.sample(request)
         ]
+        if prompt is None:
+            self.answers += (c.answer for c in drawn)
+        return drawn
 
     def rate(self, prompt: Prompt, sampling: Sampling) -> Sample:
         """One sample of the judge.

@@ -1,0 +1,1 @@
+"""Allocators: which problem to work on next under one budget."""

@@ -1,0 +1,382 @@
+"""The bench: models and methods side by side on the user's own task, under one budget."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from isoflop.cost import Budget, Cost, Meter
+from isoflop.method.base import Method, read_part
+from isoflop.method.search.asked import Asked, prompt_of
+from isoflop.method.search.problem import SearchMethod
+from isoflop.model.base import LM, Request, Sampling
+from isoflop.model.load import load
+from isoflop.model.mock import Mock
+from isoflop.record import Graded, Record, RunInfo, Store, default_path
+from isoflop.run.allocate.base import Allocator, Seen
+from isoflop.run.allocate.uniform import Uniform
+from isoflop.run.grades import Grades, right
+from isoflop.run.provenance import provenance
+from isoflop.run.scheduler import Arm, Scheduler, Snapshot, Stopped
+from isoflop.run.study import Study
+from isoflop.task.base import Questions
+
+SPLITS = ("dev", "test")
+_REPORT_EVERY_S = 0.1
+_GRADE_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A question to compute: which of these models and methods, on this task, under this budget?
+
+    Names may stand for the things themselves: a task's name or file, a model's specification, a method in words.
+
+    Args:
+        task: questions, or a file of them, or a shipped task's name.
+        models: who answers; several are compared on one frontier.
+        methods: how to search.
+        budgets: limits of the whole run, over all models, methods and problems; samples that methods share count once.
+        allocate: which problem goes next.
+        seed: of the run; the same seed draws the same samples, whatever the methods.
+        sampling: how to draw samples.
+        judge: who rates answers for methods that ask; each model its own unless given.
+        splits: which questions: `dev`, `test` or both.
+        limit: at most so many questions of each split (count).
+        lookahead: samples under way, as a multiple of what a model works on at a time.
+    """
+
+    task: str | Questions
+    models: Sequence[str | LM]
+    methods: Sequence[str | SearchMethod] = ("single", "best_of_n", "self_consistency")
+    budgets: Sequence[str | Budget] = ()
+    allocate: str | Allocator = Uniform()
+    seed: int = 0
+    sampling: Sampling = Sampling()
+    judge: str | LM | None = None
+    splits: Sequence[str] = SPLITS
+    limit: int | None = None
+    lookahead: float = 4.0
+
+    def run(
+        self,
+        store: Path | str | None = None,
+        on_progress: Callable[[Snapshot], None] | None = None,
+        resume: str | None = None,
+    ) -> Study:
+        """Run it and return what it found out; every sample is kept in `store` before anyone sees it.
+
+        Args:
+            store: the file to keep samples and records in; `default_path()` unless given.
+            on_progress: called about ten times a second with how far the run is.
+            resume: the run to go on with, if it was stopped or killed.
+
+        Raises:
+            ValueError: something in the question does not fit; nothing was spent.
+            ModelError: a model cannot be used at all; nothing was spent.
+            StoreError: the store cannot be opened or written, or holds no such run.
+        """
+        made = self._made()
+        with Store(store or default_path()) as opened:
+            run = _Run(made, opened, on_progress)
+            name = run.begin(resume)
+            _run_async(run)
+            return Study.load(opened, name)
+
+    def config(self) -> dict[str, object]:
+        """All that was asked, as JSON; `from_config` reads it back."""
+        made = self._made()
+        config: dict[str, object] = {
+            "task": cast(Questions, made.task).name,
+            "models": [cast(LM, m).name for m in made.models],
+            "methods": [cast(SearchMethod, m).to_json() for m in made.methods],
+            "budgets": [str(b) for b in made.budgets],
+            "allocate": cast(Allocator, made.allocate).to_json(),
+            "seed": made.seed,
+            "sampling": asdict(made.sampling),
+            "judge": None if made.judge is None else cast(LM, made.judge).name,
+            "splits": list(made.splits),
+            "limit": made.limit,
+            "lookahead": made.lookahead,
+        }
+        return json.loads(json.dumps(config))
+
+    @staticmethod
+    def from_config(config: Mapping[str, Any]) -> Bench:
+        """The bench that `config` came from.
+
+        Raises:
+            ValueError: a name in it is not known here.
+        """
+        sampling = Sampling(**{**config["sampling"], "stop": tuple(config["sampling"]["stop"])})
+        return Bench(
+            **{**config, "sampling": sampling},
+        )._made()
+
+    def _made(self) -> Bench:
+        """The same with every name replaced by what it stands for."""
+        if not self.models:
+            raise ValueError("no model: name at least one, such as mock:p=0.3")
+        if not self.methods:
+            raise ValueError("no method: name at least one, such as single")
+        if unknown := [s for s in self.splits if s not in SPLITS]:
+            raise ValueError(f"unknown split {unknown[0]!r}; use {' or '.join(SPLITS)}")
+        if self.lookahead < 1:
+            raise ValueError(f"lookahead={self.lookahead:g} must be at least 1")
+        return replace(
+            self,
+            task=Questions.load(self.task) if isinstance(self.task, str) else self.task,
+            models=[load(m) if isinstance(m, str) else m for m in self.models],
+            methods=[m if isinstance(m, Method) else read_method(m) for m in self.methods],
+            budgets=[Budget.parse(b) if isinstance(b, str) else b for b in self.budgets],
+            allocate=self.allocate if isinstance(self.allocate, Allocator) else read_allocator(self.allocate),
+            judge=load(self.judge) if isinstance(self.judge, str) else self.judge,
+        )
+
+
+def read_method(words: str | Mapping[str, object]) -> SearchMethod:
+    """A search method from its words or its JSON form.
+
+    Raises:
+        ValueError: unknown name, field or value; the message lists what exists.
+    """
+    return read_part(Method, "isoflop.method.search", words)
+
+
+def read_allocator(words: str | Mapping[str, object]) -> Allocator:
+    """An allocator from its words or its JSON form.
+
+    Raises:
+        ValueError: unknown name, field or value; the message lists what exists.
+    """
+    return read_part(Allocator, "isoflop.run.allocate", words)
+
+
+def resume(run: str, store: Path | str | None = None, on_progress: Callable[[Snapshot], None] | None = None) -> Study:
+    """Go on with a run that was stopped or killed; it pays for nothing twice.
+
+    Raises:
+        StoreError: no such run.
+        ValueError: its task or a model has changed since.
+    """
+    with Store(store or default_path()) as opened:
+        info = opened.run(run)
+    return Bench.from_config(info.config).run(store, on_progress, resume=info.run)
+
+
+class _Run:
+    """One run of a bench whose names are all replaced."""
+
+    def __init__(self, bench: Bench, store: Store, on_progress: Callable[[Snapshot], None] | None) -> None:
+        self.bench, self.store, self.on_progress = bench, store, on_progress
+        questions, judge = cast(Questions, bench.task), cast("LM | None", bench.judge)
+        self.lms = cast("list[LM]", list(bench.models))
+        self.judge = judge
+        for lm in self.all_models:
+            if isinstance(lm, Mock):
+                lm.know({prompt_of(q): q.answer for q in map(questions.__getitem__, _all_keys(questions))})
+        self.tasks = [Asked(questions, lm, judge, bench.sampling) for lm in self.lms]
+        self.budgets = cast("list[Budget]", list(bench.budgets))
+        self.earlier_s = 0.0
+        self.name = ""
+
+    @property
+    def all_models(self) -> list[LM]:
+        return self.lms if self.judge is None else [*self.lms, self.judge]
+
+    @property
+    def problems(self) -> list[tuple[str, str]]:
+        """(split, key) of every question asked."""
+        questions = self.tasks[0]
+        return [(split, key) for split in self.bench.splits for key in questions.keys(split)[: self.bench.limit]]
+
+    def begin(self, resumed: str | None) -> str:
+        """Check that the question can be asked, and enter it as a run."""
+        if not self.problems:
+            raise ValueError(f"task {self.tasks[0].name} has no questions in {' or '.join(self.bench.splits)}")
+        self._check_budgets()
+        config = self.bench.config()
+        made_of: dict[str, object] = {
+            "task_digest": self.tasks[0].digest,
+            "model_digests": {lm.name: lm.digest for lm in self.all_models},
+        }
+        if resumed is None:
+            self.name = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+            made_of |= provenance() | {"prices": {lm.name: lm.price for lm in self.all_models}}
+            self.store.begin(RunInfo(self.name, time.time(), "running", config, made_of))
+            return self.name
+        info = self.store.run(resumed)
+        for what, now in (("config", config), *made_of.items()):
+            before = info.config if what == "config" else info.provenance[what]
+            if before != now:
+                raise ValueError(f"cannot resume {info.run}: its {what} was {before}, now it is {now}; start a new run")
+        self.name, self.earlier_s = info.run, self.store.elapsed_s(info)
+        self.store.finish(self.name, "running", info.outcome)
+        return self.name
+
+    def _check_budgets(self) -> None:
+        """Refuse a budget that cannot be kept, before anything is spent."""
+        first = prompt_of(cast(Questions, self.bench.task)[self.problems[0][1]])
+        for lm in self.lms:
+            least = lm.estimate(Request(first, (0,), self.bench.sampling))
+            for b in self.budgets:
+                if b.axis == "wall_s":
+                    continue  # the clock keeps it
+                if math.isnan(least[b.axis]):
+                    raise ValueError(
+                        f"budget {b} cannot be kept: {lm.name} cannot tell its {b.axis} beforehand; {_remedy(b)}"
+                    )
+                if least[b.axis] > b.limit:
+                    raise ValueError(
+                        f"budget {b} is less than one sample of {lm.name} can cost ({least[b.axis]:g}); "
+                        f"raise it, or lower max_tokens={self.bench.sampling.max_tokens}"
+                    )
+
+    async def drive(self) -> None:
+        """Schedule, grade, and keep the rows."""
+        started = time.monotonic() - self.earlier_s
+        meter = Meter(self.budgets, clock=lambda: time.monotonic() - started)
+        allocator = cast(Allocator, self.bench.allocate)
+        scheduler = Scheduler(self.name, self.store, meter, allocator, self.bench.seed, self.bench.lookahead)
+        grades = Grades(os.cpu_count() or 1)
+        scheduler.on_yield = lambda record, arm, answer: grades.want(arm.task, arm.key, answer)
+        for task in self.tasks:
+            for method in cast("list[SearchMethod]", self.bench.methods):
+                peers = Seen()
+                for split, key in self.problems:
+                    scheduler.add(task, method, key, split, peers)
+        beside = [asyncio.create_task(self._report(scheduler)), asyncio.create_task(_grade(grades))]
+        status = "done"
+        with _interrupts(scheduler):
+            try:
+                await scheduler.drive()
+            except Stopped as stopped:
+                status = f"stopped: {stopped}"
+            except asyncio.CancelledError:
+                status = "stopped: interrupted twice"
+            finally:
+                for task in beside:
+                    task.cancel()
+                for lm in self.all_models:
+                    await lm.close()
+        self._keep(scheduler, grades, status)
+
+    def _keep(self, scheduler: Scheduler, grades: Grades, status: str) -> None:
+        longest: dict[tuple[str, str], tuple[Arm, Sequence[Any]]] = {}
+        for arm in scheduler.arms:
+            drawn = arm.task.drawn(arm.problem) if arm.problem is not None else ()
+            if len(drawn) > len(longest.get((arm.task.model, arm.key), (arm, ()))[1]):
+                longest[arm.task.model, arm.key] = (arm, drawn)
+        for arm, drawn in longest.values():
+            for answer in drawn:
+                grades.want(arm.task, arm.key, answer)
+        grades.settle()
+        tasks = {task.model: task for task in self.tasks}
+        self.store.put_records(self.name, [_graded(r, tasks[r.model], grades) for r in scheduler.records])
+        self.store.put_uses(self.name, scheduler.uses)
+        rows: list[Graded] = []
+        for arm, drawn in longest.values():
+            n, c = right(grades.of(arm.task, arm.key, arm.task.describe(answer)[0]) for answer in drawn)
+            level = cast(Questions, self.bench.task)[arm.key].level
+            rows.append(Graded(arm.task.model, arm.key, arm.split, level, n, c))
+        self.store.put_graded(self.name, rows)
+        grades.close()
+        outcome: dict[str, object] = {
+            "wall_s": scheduler.meter.spent.wall_s,
+            "spent": _plain(scheduler.meter.spent),
+            "overshoot": {**scheduler.meter.overshoot()},
+            "samples": len(scheduler.uses),
+            "replayed": scheduler.replayed,
+        }
+        self.store.finish(self.name, status, outcome)
+
+    async def _report(self, scheduler: Scheduler) -> None:
+        while self.on_progress:
+            self.on_progress(scheduler.snapshot())
+            await asyncio.sleep(_REPORT_EVERY_S)
+
+
+async def _grade(grades: Grades) -> None:
+    while True:
+        await asyncio.sleep(_GRADE_EVERY_S)
+        await asyncio.to_thread(grades.settle)
+
+
+def _graded(record: Record, task: Asked, grades: Grades) -> Record:
+    if record.status != "ok":
+        return record
+    score = grades.of(task, record.key, record.answer)
+    if isinstance(score, Exception):
+        return replace(record, status=f"failed: grader: {score}")
+    return replace(record, quality=score)
+
+
+def _all_keys(questions: Questions) -> Iterator[str]:
+    for split in SPLITS:
+        yield from questions.keys(split)
+
+
+def _remedy(budget: Budget) -> str:
+    if budget.axis == "usd":
+        return "give its price, as in endpoint:http://host/v1#model?input=0.15&output=0.60 (USD per million tokens)"
+    return "limit tokens_out or wall_s instead"
+
+
+def _plain(cost: Cost) -> dict[str, float | None]:
+    return {axis: None if math.isnan(x) else x for axis, x in cost.as_dict().items()}
+
+
+@contextmanager
+def _interrupts(scheduler: Scheduler) -> Generator[None]:
+    """Ctrl-C or SIGTERM once: ask for no more and keep what comes. Twice: leave what is under way."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def interrupted() -> None:
+        if scheduler.stop_reason:
+            task.cancel()
+        scheduler.stop("interrupted")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _run_async(run: _Run) -> None:
+    """Run to the end, in a thread of its own where this one has an event loop already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(run.drive())
+        return
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            asyncio.run(run.drive())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work, name="isoflop run")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
