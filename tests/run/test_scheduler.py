@@ -20,6 +20,8 @@ from isoflop.run.allocate.first_success import FirstSuccess
 from isoflop.run.allocate.uniform import Uniform
 from isoflop.run.scheduler import Scheduler, Stopped
 
+UNIFORM = Uniform()
+
 
 class Coin(LM):
     """Answers with a digest of prompt and seed, 1 to 5 tokens long, after a delay that changes from run to run."""
@@ -93,7 +95,7 @@ class Broken(Method[Door, int]):
         raise ZeroDivisionError("my own fault")
 
 
-def play(path, lm, methods, *, budgets=(), allocator=Uniform(), problems=6, run="r", lookahead=4.0):
+def play(path, lm, methods, *, budgets=(), allocator=UNIFORM, problems=6, run="r", lookahead=4.0):
     with Store(path) as store:
         meter = Meter([Budget.parse(b) for b in budgets])
         s = Scheduler(run, store, meter, allocator, 0, lookahead)
