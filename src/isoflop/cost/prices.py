@@ -61,9 +61,8 @@ class PriceRow:
     source: str
 
 
-# All figures below are from memory, noted 2025-06, and unchecked since; a run's provenance carries the source along.
-_OPENAI = "openai.com/api/pricing, from memory, 2025-06, unchecked"
-_ANTHROPIC = "anthropic.com/pricing, from memory, 2025-06, unchecked"
+_OPENAI = "OpenAI's price page as quoted by deploybase.ai, 2026-03; cached price from memory, unchecked"
+_ANTHROPIC = "from memory, 2025-06, unchecked"
 PRICES: tuple[PriceRow, ...] = (
     PriceRow("api.openai.com", r"gpt-4o-mini(-2024-07-18)?", Price(0.15, 0.60, 0.075), _OPENAI),
     PriceRow("api.openai.com", r"gpt-4o(-2024-08-06|-2024-11-20)?", Price(2.50, 10.00, 1.25), _OPENAI),
