@@ -18,6 +18,7 @@ import numpy as np
 
 from isoflop.cost import Meter
 from isoflop.model.base import Ask
+from isoflop.task.base import Split
 
 P = TypeVar("P")
 S = TypeVar("S")
@@ -91,8 +92,8 @@ class Task(ABC, Generic[P, S]):
     """Specification of the model that does the work, in families that have one."""
 
     @abstractmethod
-    def keys(self, split: str) -> Sequence[str]:
-        """The problems of a split, `dev` or `test`, in a fixed order."""
+    def keys(self, split: Split) -> Sequence[str]:
+        """The problems of a split in a fixed order."""
 
     @abstractmethod
     def open(self, key: str, meter: Meter, ask: Ask, seed: int) -> P:
@@ -186,23 +187,20 @@ def _fields(words: str, whole: str) -> dict[str, object]:
 
 
 def _value(kind: object, value: object) -> object:
+    expected = str(getattr(kind, "__name__", kind))
     if isinstance(kind, type) and issubclass(kind, Part):
         if isinstance(value, str | Mapping):
             return read_part(kind, kind.__module__.rpartition(".")[0], cast("str | Mapping[str, object]", value))
         return value
     if isinstance(value, str):
-        if kind is str:
+        if expected == "str":
             return value
         try:
             value = json.loads(value)
         except json.JSONDecodeError:
-            raise ValueError(f"{value!r} is no {_name(kind)}") from None
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            raise ValueError(f"{value!r} is no {expected}") from None
+    if expected == "float" and type(value) is int:
         return float(value)
-    if kind in (bool, int, float, str) and type(value).__name__ != _name(kind):
-        raise ValueError(f"{value!r} is no {_name(kind)}")
+    if expected in ("bool", "int", "float", "str") and type(value).__name__ != expected:
+        raise ValueError(f"{value!r} is no {expected}")
     return value
-
-
-def _name(kind: object) -> str:
-    return str(getattr(kind, "__name__", kind))

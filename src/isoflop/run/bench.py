@@ -10,7 +10,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,9 +30,8 @@ from isoflop.run.grades import Grades, right
 from isoflop.run.provenance import provenance
 from isoflop.run.scheduler import Arm, Scheduler, Snapshot, Stopped
 from isoflop.run.study import Study
-from isoflop.task.base import Questions
+from isoflop.task import SPLITS, Questions, Split
 
-SPLITS = ("dev", "test")
 _REPORT_EVERY_S = 0.1
 _GRADE_EVERY_S = 0.5
 
@@ -65,7 +64,7 @@ class Bench:
     seed: int = 0
     sampling: Sampling = Sampling()
     judge: str | LM | None = None
-    splits: Sequence[str] = SPLITS
+    splits: Sequence[Split] = SPLITS
     limit: int | None = None
     lookahead: float = 4.0
 
@@ -87,45 +86,19 @@ class Bench:
             ModelError: a model cannot be used at all; nothing was spent.
             StoreError: the store cannot be opened or written, or holds no such run.
         """
-        made = self._made()
         with Store(store or default_path()) as opened:
-            run = _Run(made, opened, on_progress)
+            run = _Run(self, opened, on_progress)
             name = run.begin(resume)
             _run_async(run)
             return Study.load(opened, name)
 
-    def config(self) -> dict[str, object]:
-        """All that was asked, as JSON; `from_config` reads it back."""
-        made = self._made()
-        config: dict[str, object] = {
-            "task": cast(Questions, made.task).name,
-            "models": [cast(LM, m).name for m in made.models],
-            "methods": [cast(SearchMethod, m).to_json() for m in made.methods],
-            "budgets": [str(b) for b in made.budgets],
-            "allocate": cast(Allocator, made.allocate).to_json(),
-            "seed": made.seed,
-            "sampling": asdict(made.sampling),
-            "judge": None if made.judge is None else cast(LM, made.judge).name,
-            "splits": list(made.splits),
-            "limit": made.limit,
-            "lookahead": made.lookahead,
-        }
-        return json.loads(json.dumps(config))
-
-    @staticmethod
-    def from_config(config: Mapping[str, Any]) -> Bench:
-        """The bench that `config` came from.
+    def made(self) -> Made:
+        """The things that the names stand for.
 
         Raises:
-            ValueError: a name in it is not known here.
+            ValueError: a name is not known, or nothing is named.
+            ModelError: a model cannot be used.
         """
-        sampling = Sampling(**{**config["sampling"], "stop": tuple(config["sampling"]["stop"])})
-        return Bench(
-            **{**config, "sampling": sampling},
-        )._made()
-
-    def _made(self) -> Bench:
-        """The same with every name replaced by what it stands for."""
         if not self.models:
             raise ValueError("no model: name at least one, such as mock:p=0.3")
         if not self.methods:
@@ -134,15 +107,31 @@ class Bench:
             raise ValueError(f"unknown split {unknown[0]!r}; use {' or '.join(SPLITS)}")
         if self.lookahead < 1:
             raise ValueError(f"lookahead={self.lookahead:g} must be at least 1")
-        return replace(
-            self,
-            task=Questions.load(self.task) if isinstance(self.task, str) else self.task,
-            models=[load(m) if isinstance(m, str) else m for m in self.models],
-            methods=[m if isinstance(m, Method) else read_method(m) for m in self.methods],
-            budgets=[Budget.parse(b) if isinstance(b, str) else b for b in self.budgets],
-            allocate=self.allocate if isinstance(self.allocate, Allocator) else read_allocator(self.allocate),
-            judge=load(self.judge) if isinstance(self.judge, str) else self.judge,
+        return Made(
+            Questions.load(self.task) if isinstance(self.task, str) else self.task,
+            [load(m) if isinstance(m, str) else m for m in self.models],
+            load(self.judge) if isinstance(self.judge, str) else self.judge,
+            [read_method(m) if isinstance(m, str) else m for m in self.methods],
+            [Budget.parse(b) if isinstance(b, str) else b for b in self.budgets],
+            read_allocator(self.allocate) if isinstance(self.allocate, str) else self.allocate,
         )
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the names of a bench stand for."""
+
+    questions: Questions
+    lms: Sequence[LM]
+    judge: LM | None
+    methods: Sequence[SearchMethod]
+    budgets: Sequence[Budget]
+    allocator: Allocator
+
+    @property
+    def all_models(self) -> list[LM]:
+        """Those that answer and the one that judges."""
+        return [*self.lms] if self.judge is None else [*self.lms, self.judge]
 
 
 def read_method(words: str | Mapping[str, object]) -> SearchMethod:
@@ -151,7 +140,7 @@ def read_method(words: str | Mapping[str, object]) -> SearchMethod:
     Raises:
         ValueError: unknown name, field or value; the message lists what exists.
     """
-    return read_part(Method, "isoflop.method.search", words)
+    return read_part(cast("type[SearchMethod]", Method), "isoflop.method.search", words)
 
 
 def read_allocator(words: str | Mapping[str, object]) -> Allocator:
@@ -163,6 +152,32 @@ def read_allocator(words: str | Mapping[str, object]) -> Allocator:
     return read_part(Allocator, "isoflop.run.allocate", words)
 
 
+def _config(bench: Bench, made: Made) -> dict[str, Any]:
+    """All that was asked, as JSON; `_bench` reads it back."""
+    config: dict[str, object] = {
+        "task": bench.task if isinstance(bench.task, str) else bench.task.name,
+        "models": [lm.name for lm in made.lms],
+        "methods": [method.to_json() for method in made.methods],
+        "budgets": [str(budget) for budget in made.budgets],
+        "allocate": made.allocator.to_json(),
+        "seed": bench.seed,
+        "sampling": asdict(bench.sampling),
+        "judge": made.judge and made.judge.name,
+        "splits": list(bench.splits),
+        "limit": bench.limit,
+        "lookahead": bench.lookahead,
+    }
+    return json.loads(json.dumps(config))
+
+
+def _bench(config: Mapping[str, Any]) -> Bench:
+    asked = dict(config)
+    asked["sampling"] = Sampling(**(asked["sampling"] | {"stop": tuple(asked["sampling"]["stop"])}))
+    asked["methods"] = [read_method(m) for m in asked["methods"]]
+    asked["allocate"] = read_allocator(asked["allocate"])
+    return Bench(**asked)
+
+
 def resume(run: str, store: Path | str | None = None, on_progress: Callable[[Snapshot], None] | None = None) -> Study:
     """Go on with a run that was stopped or killed; it pays for nothing twice.
 
@@ -172,48 +187,36 @@ def resume(run: str, store: Path | str | None = None, on_progress: Callable[[Sna
     """
     with Store(store or default_path()) as opened:
         info = opened.run(run)
-    return Bench.from_config(info.config).run(store, on_progress, resume=info.run)
+    return _bench(info.config).run(store, on_progress, resume=info.run)
 
 
 class _Run:
-    """One run of a bench whose names are all replaced."""
+    """One run of a bench."""
 
     def __init__(self, bench: Bench, store: Store, on_progress: Callable[[Snapshot], None] | None) -> None:
         self.bench, self.store, self.on_progress = bench, store, on_progress
-        questions, judge = cast(Questions, bench.task), cast("LM | None", bench.judge)
-        self.lms = cast("list[LM]", list(bench.models))
-        self.judge = judge
-        for lm in self.all_models:
+        self.made = made = bench.made()
+        for lm in made.all_models:
             if isinstance(lm, Mock):
-                lm.know({prompt_of(q): q.answer for q in map(questions.__getitem__, _all_keys(questions))})
-        self.tasks = [Asked(questions, lm, judge, bench.sampling) for lm in self.lms]
-        self.budgets = cast("list[Budget]", list(bench.budgets))
+                lm.know({prompt_of(q): q.answer for q in made.questions})
+        self.tasks = [Asked(made.questions, lm, made.judge, bench.sampling) for lm in made.lms]
+        self.problems = [(s, key) for s in bench.splits for key in made.questions.keys(s)[: bench.limit]]
         self.earlier_s = 0.0
         self.name = ""
-
-    @property
-    def all_models(self) -> list[LM]:
-        return self.lms if self.judge is None else [*self.lms, self.judge]
-
-    @property
-    def problems(self) -> list[tuple[str, str]]:
-        """(split, key) of every question asked."""
-        questions = self.tasks[0]
-        return [(split, key) for split in self.bench.splits for key in questions.keys(split)[: self.bench.limit]]
 
     def begin(self, resumed: str | None) -> str:
         """Check that the question can be asked, and enter it as a run."""
         if not self.problems:
-            raise ValueError(f"task {self.tasks[0].name} has no questions in {' or '.join(self.bench.splits)}")
+            raise ValueError(f"task {self.made.questions.name} has no questions in {' or '.join(self.bench.splits)}")
         self._check_budgets()
-        config = self.bench.config()
+        config = _config(self.bench, self.made)
         made_of: dict[str, object] = {
-            "task_digest": self.tasks[0].digest,
-            "model_digests": {lm.name: lm.digest for lm in self.all_models},
+            "task_digest": self.made.questions.digest,
+            "model_digests": {lm.name: lm.digest for lm in self.made.all_models},
         }
         if resumed is None:
             self.name = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
-            made_of |= provenance() | {"prices": {lm.name: lm.price for lm in self.all_models}}
+            made_of |= provenance() | {"prices": {lm.name: lm.price for lm in self.made.all_models}}
             self.store.begin(RunInfo(self.name, time.time(), "running", config, made_of))
             return self.name
         info = self.store.run(resumed)
@@ -227,10 +230,10 @@ class _Run:
 
     def _check_budgets(self) -> None:
         """Refuse a budget that cannot be kept, before anything is spent."""
-        first = prompt_of(cast(Questions, self.bench.task)[self.problems[0][1]])
-        for lm in self.lms:
+        first = prompt_of(self.made.questions[self.problems[0][1]])
+        for lm in self.made.lms:
             least = lm.estimate(Request(first, (0,), self.bench.sampling))
-            for b in self.budgets:
+            for b in self.made.budgets:
                 if b.axis == "wall_s":
                     continue  # the clock keeps it
                 if math.isnan(least[b.axis]):
@@ -246,13 +249,12 @@ class _Run:
     async def drive(self) -> None:
         """Schedule, grade, and keep the rows."""
         started = time.monotonic() - self.earlier_s
-        meter = Meter(self.budgets, clock=lambda: time.monotonic() - started)
-        allocator = cast(Allocator, self.bench.allocate)
-        scheduler = Scheduler(self.name, self.store, meter, allocator, self.bench.seed, self.bench.lookahead)
+        meter = Meter(self.made.budgets, clock=lambda: time.monotonic() - started)
+        scheduler = Scheduler(self.name, self.store, meter, self.made.allocator, self.bench.seed, self.bench.lookahead)
         grades = Grades(os.cpu_count() or 1)
         scheduler.on_yield = lambda record, arm, answer: grades.want(arm.task, arm.key, answer)
         for task in self.tasks:
-            for method in cast("list[SearchMethod]", self.bench.methods):
+            for method in self.made.methods:
                 peers = Seen()
                 for split, key in self.problems:
                     scheduler.add(task, method, key, split, peers)
@@ -268,7 +270,7 @@ class _Run:
             finally:
                 for task in beside:
                     task.cancel()
-                for lm in self.all_models:
+                for lm in self.made.all_models:
                     await lm.close()
         self._keep(scheduler, grades, status)
 
@@ -288,7 +290,7 @@ class _Run:
         rows: list[Graded] = []
         for arm, drawn in longest.values():
             n, c = right(grades.of(arm.task, arm.key, arm.task.describe(answer)[0]) for answer in drawn)
-            level = cast(Questions, self.bench.task)[arm.key].level
+            level = self.made.questions[arm.key].level
             rows.append(Graded(arm.task.model, arm.key, arm.split, level, n, c))
         self.store.put_graded(self.name, rows)
         grades.close()
@@ -320,11 +322,6 @@ def _graded(record: Record, task: Asked, grades: Grades) -> Record:
     if isinstance(score, Exception):
         return replace(record, status=f"failed: grader: {score}")
     return replace(record, quality=score)
-
-
-def _all_keys(questions: Questions) -> Iterator[str]:
-    for split in SPLITS:
-        yield from questions.keys(split)
 
 
 def _remedy(budget: Budget) -> str:

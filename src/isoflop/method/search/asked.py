@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import final
 
 from isoflop.cost import Meter
 from isoflop.method.base import Task
 from isoflop.method.search.problem import Answer, Problem, problem_seed
 from isoflop.model.base import LM, Ask, Message, MeteredLM, Prompt, Sampling
-from isoflop.task.base import Question, Questions
+from isoflop.task import Question, Questions, Split
 
 
 @final
@@ -29,7 +28,7 @@ class Asked(Task[Problem, Answer]):
         self.sampling = sampling or Sampling()
         self.name, self.digest, self.model = questions.name, questions.digest, lm.name
 
-    def keys(self, split: str) -> Sequence[str]:
+    def keys(self, split: Split) -> Sequence[str]:
         """The questions of a split."""
         return self.questions.keys(split)
 
@@ -45,13 +44,13 @@ class Asked(Task[Problem, Answer]):
             sampling=self.sampling,
             seed=problem_seed(seed, self.name, key),
             extract=grader.extract,
-            canonical=lru_cache(maxsize=None)(grader.canonical),
-            verify=lru_cache(maxsize=None)(lambda answer: self.questions.score(key, answer)),
+            groups=grader.groups,
+            verify=lambda answer: self.questions.score(key, answer),
         )
 
     def score(self, key: str, answer: Answer) -> float:
         """The grade of an answer; no answer is wrong."""
-        return 0.0 if answer.text is None else self.questions.score(key, answer.text)
+        return self.questions.score(key, answer.text)
 
     def describe(self, answer: Answer) -> tuple[str, float]:
         """Its words, and the method's confidence."""

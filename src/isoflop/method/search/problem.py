@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from isoflop.method.base import Method
@@ -52,7 +52,7 @@ class Problem:
         sampling: how to draw samples.
         seed: where this problem's seeds start; slot i of a prompt has the same seed whatever the method.
         extract: the answer in a completion, or None.
-        canonical: equal for answers that mean the same.
+        groups: for each answer the place of the first one that means the same.
         verify: scores an answer as the task's own grader does (1 is right): known at the time of use where the task
             can be checked (unit tests, a proof), an oracle elsewhere.
         answers: what was found in each sample of `prompt` so far, by slot.
@@ -65,7 +65,7 @@ class Problem:
     sampling: Sampling
     seed: int
     extract: Callable[[str], str | None]
-    canonical: Callable[[str], str]
+    groups: Callable[[Sequence[str]], list[int]]
     verify: Callable[[str], float]
     answers: list[str | None] = field(default_factory=list[str | None])
     _slots: dict[Prompt, int] = field(default_factory=dict[Prompt, int])

@@ -14,13 +14,11 @@ def tally(problem: Problem, pool: Sequence[Candidate], weights: Sequence[float])
 
     Answers that mean the same share a count under the wording seen first; candidates without an answer do not vote.
     """
-    totals: dict[str, tuple[str, float]] = {}
-    for candidate, weight in zip(pool, weights, strict=True):
-        if candidate.answer is not None:
-            form = problem.canonical(candidate.answer)
-            wording, total = totals.get(form, (candidate.answer, 0.0))
-            totals[form] = (wording, total + weight)
-    return sorted(totals.values(), key=lambda entry: -entry[1])
+    voters = [(c.answer, weight) for c, weight in zip(pool, weights, strict=True) if c.answer is not None]
+    totals: dict[int, float] = {}
+    for first, (_, weight) in zip(problem.groups([answer for answer, _ in voters]), voters, strict=True):
+        totals[first] = totals.get(first, 0.0) + weight
+    return sorted(((voters[first][0], total) for first, total in totals.items()), key=lambda entry: -entry[1])
 
 
 def lead_probability(first: float, second: float) -> float:

@@ -33,11 +33,11 @@ class Judge(Value):
 
     def of(self, problem: Problem, candidates: Sequence[Candidate]) -> list[float]:
         """The rating over 10, in [0, 1]; 0 for a candidate without an answer."""
-        ratings: dict[str, float] = {}
-        for c in candidates:
-            if c.answer is not None and (form := problem.canonical(c.answer)) not in ratings:
-                ratings[form] = self._rate(problem, c.answer)
-        return [0.0 if c.answer is None else ratings[problem.canonical(c.answer)] for c in candidates]
+        answers = [c.answer for c in candidates if c.answer is not None]
+        groups = problem.groups(answers)
+        rating = {first: self._rate(problem, answers[first]) for first in dict.fromkeys(groups)}
+        ratings = iter(rating[first] for first in groups)
+        return [0.0 if c.answer is None else next(ratings) for c in candidates]
 
     def _rate(self, problem: Problem, answer: str) -> float:
         turns = problem.prompt if isinstance(problem.prompt, tuple) else (Message("user", problem.prompt),)
