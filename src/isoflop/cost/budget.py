@@ -82,7 +82,7 @@ def _scale(axis: Axis, unit: str, words: str) -> float:
     if unit in units:
         return units[unit]
     for name, size in units.items():
-        if unit.endswith(name) and (prefix := unit.removesuffix(name)) in _SI:
+        if unit.endswith(name) and (prefix := unit.removesuffix(name).rstrip()) in _SI:
             if name == "iB":
                 return 1024.0 ** (list(_SI).index(prefix.upper()) - 1)
             return _SI[prefix] * size
