@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import binom
 
 from isoflop.cost import FREE, Meter
+from isoflop.law.coverage import majority_confidence
 from isoflop.method.search.best_of_n import BestOfN
 from isoflop.method.search.problem import SEEDS, Answer, Candidate, Problem, problem_seed
 from isoflop.method.search.self_consistency import SelfConsistency
@@ -18,7 +19,7 @@ from isoflop.method.search.stop.confident import Confident
 from isoflop.method.search.value.judge import Judge
 from isoflop.method.search.value.likelihood import Likelihood
 from isoflop.method.search.value.oracle import Oracle
-from isoflop.method.search.vote import lead_probability, tally
+from isoflop.method.search.vote import tally
 from isoflop.method.search.weighted_vote import WeightedVote
 from isoflop.model.base import MeteredLM, Request, Sample, Sampling
 from isoflop.model.mock import Mock, Skill
@@ -101,7 +102,7 @@ def test_yields_are_prefixes_of_one_pool():
     yielded = answers(SelfConsistency(n=5, batch=2), problem(["a", "b", "b", "c", "a"]))
     assert [a.text for a in yielded] == ["a", "b", "a"]  # a tie goes to the answer seen first
     assert yielded[0].confidence == 0.5
-    assert yielded[1].confidence == lead_probability(2, 1)
+    assert yielded[1].confidence == majority_confidence(2, 1)
 
 
 def test_samples_cut_off_have_no_vote_and_no_answer():
@@ -122,14 +123,6 @@ def test_adaptive_consistency_stops_at_the_published_counts():
     assert unanimous[-1].confidence == pytest.approx(0.96875)
     dissent = answers(SelfConsistency(n=40, batch=1, stop=stop), problem(["b", *["a"] * 39]))
     assert len(dissent) == 7
-
-
-@pytest.mark.parametrize(
-    ("votes", "probability"),
-    [((3, 0), 0.9375), ((4, 0), 0.96875), ((5, 1), 0.9375), ((6, 1), 0.96484), ((8, 2), 0.96729)],
-)
-def test_lead_probability_at_published_points(votes, probability):
-    assert lead_probability(*votes) == pytest.approx(probability, abs=5e-6)
 
 
 def test_an_oracle_ends_the_search_at_the_first_success():

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from isoflop.law.coverage import majority_confidence
 from isoflop.method.search.pool import Pool
 from isoflop.method.search.problem import Answer, Candidate, Problem
-from isoflop.method.search.vote import lead_probability, tally
+from isoflop.method.search.vote import tally
 
 
 @final
@@ -41,4 +42,5 @@ class SelfConsistency(Pool):
         votes = tally(problem, pool, worth)
         if not votes:
             return Answer(None, 0.0)
-        return Answer(votes[0][0], lead_probability(votes[0][1], votes[1][1] if len(votes) > 1 else 0.0))
+        first, second = (round(count) for _, count in [*votes, ("", 0.0)][:2])
+        return Answer(votes[0][0], majority_confidence(first, second))

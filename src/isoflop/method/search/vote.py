@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scipy.special import betainc
-
 from isoflop.method.search.problem import Candidate, Problem
 
 
@@ -19,15 +17,3 @@ def tally(problem: Problem, pool: Sequence[Candidate], weights: Sequence[float])
     for first, (_, weight) in zip(problem.groups([answer for answer, _ in voters]), voters, strict=True):
         totals[first] = totals.get(first, 0.0) + weight
     return sorted(((voters[first][0], total) for first, total in totals.items()), key=lambda entry: -entry[1])
-
-
-def lead_probability(first: float, second: float) -> float:
-    """Probability that the leading answer stays ahead of the second as samples go on for ever.
-
-    The share p of the leader among the two has the posterior Beta(first+1, second+1); this is P(p > 1/2), the stopping
-    rule of adaptive consistency (Aggarwal et al. 2023, arXiv 2305.11860).
-
-    >>> round(lead_probability(4, 0), 5)
-    0.96875
-    """
-    return float(1 - betainc(first + 1, second + 1, 0.5))
