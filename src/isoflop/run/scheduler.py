@@ -107,6 +107,7 @@ class Snapshot:
     """How far a run is.
 
     Args:
+        run: its identifier.
         arms: methods times problems (count).
         ended: those that are through (count).
         samples: samples delivered (count).
@@ -114,8 +115,10 @@ class Snapshot:
         in_flight: samples asked for and not delivered (count).
         spent: what the budget saw.
         trouble: what is in the way at the moment, empty if nothing.
+        stopping: why it asks for no more and only awaits what is in flight; empty while it goes on.
     """
 
+    run: str
     arms: int
     ended: int
     samples: int
@@ -123,6 +126,7 @@ class Snapshot:
     in_flight: int
     spent: Cost
     trouble: str
+    stopping: str
 
 
 class Stopped(Exception):  # noqa: N818 - an outcome, not a fault
@@ -174,7 +178,15 @@ class Scheduler:
         """How far the run is."""
         ended = sum(bool(arm.ended) for arm in self.arms)
         return Snapshot(
-            len(self.arms), ended, len(self.uses), self.replayed, self._outstanding, self.meter.spent, self.trouble
+            self.run,
+            len(self.arms),
+            ended,
+            len(self.uses),
+            self.replayed,
+            self._outstanding,
+            self.meter.spent,
+            self.trouble,
+            self.stop_reason,
         )
 
     def stop(self, why: str) -> None:
