@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from isoflop.sandbox import Checks
+
 Split = Literal["dev", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 TurnRole = Literal["system", "user", "assistant"]
@@ -46,7 +48,7 @@ class Question:
         split: `dev` to tune on, `test` to report.
         level: difficulty, larger is harder, if anybody said so.
         aliases: further right answers.
-        tests: programs only: what a right one must pass; methods must not look.
+        tests: programs only: what a right one must pass, the public ones besides; methods must not look.
         public_tests: programs only: what a method may see and run.
     """
 
@@ -57,8 +59,8 @@ class Question:
     split: Split = "test"
     level: int | None = None
     aliases: tuple[str, ...] = ()
-    tests: tuple[str, ...] = ()
-    public_tests: tuple[str, ...] = ()
+    tests: tuple[Checks, ...] = ()
+    public_tests: tuple[Checks, ...] = ()
 
 
 class Grader(ABC):
@@ -103,6 +105,8 @@ class Grader(ABC):
         """
         forms: dict[str, int] = {}
         first = [forms.setdefault(self.canonical(answer), i) for i, answer in enumerate(answers)]
+        if type(self).same is Grader.same:
+            return first
         root = {i: i for i in forms.values()}
         places = list(root)
         for at, i in enumerate(places):

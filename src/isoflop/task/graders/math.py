@@ -1,0 +1,169 @@
+"""Mathematical expressions, equal as mathematics."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import final
+
+from isoflop.task.base import Grader, GraderError, Question, TaskError
+from isoflop.task.completion import Take, places
+from isoflop.task.graders.exact import normal
+from isoflop.task.graders.numeric import Numeric
+from isoflop.task.quantity import Quantity, quantities, quantity
+from isoflop.task.worker import OverLimit, worker
+
+_SYMBOLIC = "isoflop.task.symbolic"
+_FORMULA = re.compile(
+    r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<![\\\w])\$(?!\s)([^$\n]+?)(?<![\s\\])\$(?!\d)", re.DOTALL
+)
+_REASONS = re.compile(r"\s(?:because|since|which|so that)\b|,\s+(?:because|since|which|so|as)\b")
+_WORD = re.compile(r"\\(?:text|mathrm|textbf)\s*\{[^{}\\]*[A-Za-z]{2}[^{}\\]*\}|[A-Za-z]{3,}(?:[ -][A-Za-z]+)*")
+_FUNCTIONS = re.compile(
+    r"(?:arc|a)?(?:sin|cos|tan|cot|sec|csc)h?|exp|log|ln|sqrt|pi|inf(?:ty|inity)?|abs|min|max|mod|det"
+)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Math(Grader):
+    r"""The answer is mathematics: right if it is equal, whatever its form (`math-verify`, extra `math`).
+
+    Fractions, roots, expressions, equations, sets, intervals, matrices, in LaTeX or plain. Numbers and numbers with
+    units follow `numeric` (its rules for units hold); a single letter behind a number is a variable unless it stands in
+    `\text{}`. Words are compared as words. `\{1,2\}` is not `(1,2)`; `x=5` is `5`; an equation is its multiples.
+
+    Looks for `\boxed{}`, then for "the answer is", then for the last formula, then for the last number.
+
+    Comparing runs in a process of its own with a limit of CPU time. An answer that cannot be simplified within it
+    (10^{10^{10}}) is wrong; two that can, but cannot be compared within it, are the grader's fault, and vote apart.
+
+    Args:
+        unit: the unit of bare numbers, as of `numeric`.
+        take: where in a completion the answer is.
+        cpu_s: the most CPU time for one comparison (seconds).
+    """
+
+    unit: str | None = None
+    take: Take = "auto"
+    cpu_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        if find_spec("math_verify") is None:
+            raise TaskError("grader 'math'", ["needs math-verify: pip install 'isoflop[math]'"])
+
+    def extract(self, text: str) -> str | None:
+        """The formula of the answer."""
+        for place, piece in places(text, self.take, "whole"):
+            formulas = [_inside(match) for match in _FORMULA.finditer(piece)]
+            if place == "boxed":
+                return piece
+            if place == "stated":
+                return formulas[0] if formulas else _REASONS.split(piece, maxsplit=1)[0].strip()
+            if formulas:
+                return formulas[-1]
+            if found := quantities(piece):
+                return found[-1].text
+            if self.take != "auto":
+                return piece
+        return None
+
+    def canonical(self, answer: str) -> str:
+        """The exact number, the normal words, or the simplified expression; the text itself if it cannot be read."""
+        if _quantity(answer):
+            return self._numeric.canonical(answer)
+        if _is_words(answer):
+            return f"words: {normal(answer)}"
+        return _form(_bare(answer), self.cpu_s) or f"text: {' '.join(answer.split())}"
+
+    def same(self, a: str, b: str) -> bool:
+        """Whether two answers are equal; no, if that could not be told."""
+        return self._equal(a, b) is True
+
+    def grade(self, answer: str, question: Question) -> float:
+        """1 for what equals the answer or an alias.
+
+        Raises:
+            GraderError: the comparison went over its limit, although the answer is not to blame.
+        """
+        told = [self._equal(answer, right) for right in (question.answer, *question.aliases)]
+        if any(told):
+            return 1.0
+        if None in told and not self.canonical(answer).startswith("text: "):
+            raise GraderError(f"{answer!r} and {question.answer!r} cannot be compared in {self.cpu_s:g} s of CPU time")
+        return 0.0
+
+    def suited(self, answer: str) -> Math:
+        """With the unit of the right answer as that of bare numbers."""
+        if self.unit is not None:
+            return self
+        right = _quantity(answer)
+        return replace(self, unit=right.behind if right and right.unit else "")
+
+    @property
+    def _numeric(self) -> Numeric:
+        return Numeric(unit=self.unit or "")
+
+    def _equal(self, a: str, b: str) -> bool | None:
+        """Whether two answers are equal; None if it could not be told."""
+        if self.canonical(a) == self.canonical(b):
+            return True
+        if _quantity(a) and _quantity(b):
+            return self._numeric.same(a, b)
+        if _is_words(a) or _is_words(b) or {_brackets(a), _brackets(b)} == {"set", "row"}:
+            return False
+        try:
+            return _same(*sorted((_bare(a), _bare(b))), self.cpu_s)
+        except (OverLimit, GraderError):
+            return None
+
+
+def _bare(answer: str) -> str:
+    """A formula without the marks around it."""
+    answer = answer.strip().rstrip(".").strip()
+    match = _FORMULA.fullmatch(answer)
+    return _inside(match) if match else answer
+
+
+def _inside(match: re.Match[str]) -> str:
+    """What stands between the marks of a formula."""
+    return str(match[match.lastindex or 0]).strip()
+
+
+def _brackets(answer: str) -> str:
+    """Whether an answer is written as a set or as a point, row or interval; empty if as neither."""
+    bare = _bare(answer)
+    if bare.startswith(r"\{"):
+        return "set"
+    return "row" if bare.startswith(("(", "[")) and bare.endswith((")", "]")) else ""
+
+
+def _is_words(answer: str) -> bool:
+    bare = _bare(answer)
+    return bool(_WORD.fullmatch(bare)) and not _FUNCTIONS.fullmatch(bare)
+
+
+@lru_cache(maxsize=65536)
+def _quantity(answer: str) -> Quantity | None:
+    """The number that an answer is, unless the letter behind it is a variable."""
+    found = quantity(_bare(answer))
+    if found is None or (found.behind and found.unit is None):
+        return None
+    variable = len(found.behind) == 1 and found.behind.isalpha() and not re.search(r"\\(?:text|mathrm)", answer)
+    return None if variable else found
+
+
+@lru_cache(maxsize=65536)
+def _form(answer: str, cpu_s: float) -> str | None:
+    try:
+        form = worker(_SYMBOLIC).call("form", answer, cpu_s=cpu_s)
+    except (OverLimit, GraderError):
+        return None
+    return None if form is None else str(form)
+
+
+@lru_cache(maxsize=65536)
+def _same(a: str, b: str, cpu_s: float) -> bool:
+    return bool(worker(_SYMBOLIC).call("same", a, b, cpu_s=cpu_s))
