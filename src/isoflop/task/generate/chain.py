@@ -1,0 +1,83 @@
+"""Chained arithmetic: a running total, changed by one operand after the other, each new total written out."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from isoflop.task.generate.base import PROMPT_END, RESPONSE_END, Example, Generator
+
+_MODULUS = 100
+_PROMPT = re.compile(r"(\d\d)((?:[-+*]\d\d)+):")
+_OPERAND = re.compile(r"([-+*])(\d\d)")
+
+
+def _apply(total: int, op: str, operand: int) -> int:
+    return {"+": total + operand, "-": total - operand, "*": total * operand}[op] % _MODULUS
+
+
+def _digits(total: int) -> str:
+    """Two digits, the least significant first: each digit then depends on what is written already.
+
+    >>> _digits(42), _digits(7)
+    ('24', '70')
+    """
+    return f"{total:02d}"[::-1]
+
+
+@final
+@dataclass(frozen=True)
+class Chain(Generator):
+    """Add, subtract and multiply numbers from 0 to 99, modulo 100, one step an operand.
+
+    All numbers are two digits, least significant first; a step is the new total and a space, and so as long as its
+    operand. The difficulty counts the numbers. The layout does not depend on the numbers, so that these can be changed
+    and the program kept, as in InfinityMATH.
+
+    >>> Chain().draw(random.Random(1), 4)
+    Example(prompt='71*51+36-79:', steps=('55 ', '81 ', '12 '), answer='21', difficulty=4)
+    """
+
+    alphabet: ClassVar[str] = "0123456789+-* :\n"
+    room: ClassVar[tuple[int, int]] = (24, 22)
+    trained: ClassVar[tuple[int, ...]] = (2, 3, 4, 5, 6)
+    beyond: ClassVar[tuple[int, ...]] = (7, 8)
+
+    def draw(self, rng: random.Random, difficulty: int) -> Example:
+        """A start and `difficulty - 1` operations, all equally likely."""
+        start = rng.randrange(_MODULUS)
+        program = tuple(rng.choice("+-*") for _ in range(difficulty - 1))
+        return self.written(start, program, [rng.randrange(_MODULUS) for _ in program])
+
+    def written(self, start: int, program: tuple[str, ...], operands: list[int]) -> Example:
+        """The problem that applies `program`, a tuple of operators, to `start` with these operands."""
+        total, steps = start, list[str]()
+        for op, operand in zip(program, operands, strict=True):
+            total = _apply(total, op, operand)
+            steps.append(_digits(total) + " ")
+        asked = "".join(op + _digits(operand) for op, operand in zip(program, operands, strict=True))
+        return Example(_digits(start) + asked + PROMPT_END, tuple(steps), str(total), len(program) + 1)
+
+    def extract(self, response: str) -> str | None:
+        """The last total of a finished response, most significant digit first, as numbers are read."""
+        words = response.removesuffix(RESPONSE_END).split()
+        return str(int(words[-1][::-1])) if words and re.fullmatch(r"\d\d", words[-1]) else None
+
+    def right(self, example: Example, answer: str) -> bool:
+        """Whether `answer` is the last total; a response with too few or too many steps seldom ends in it."""
+        return answer == example.answer
+
+    def check_steps(self, prompt: str, response: str) -> list[bool]:
+        """A step is right if it follows from the total before it in the response, which itself may be wrong."""
+        match = _PROMPT.fullmatch(prompt)
+        if not match:
+            return []
+        before, verdicts = int(match[1][::-1]), list[bool]()
+        asked = _OPERAND.findall(match[2])
+        for i, word in enumerate(response.split()):
+            fits = i < len(asked) and re.fullmatch(r"\d\d", word) is not None
+            verdicts.append(fits and int(word[::-1]) == _apply(before, asked[i][0], int(asked[i][1][::-1])))
+            before = int(word[::-1]) if fits else before
+        return verdicts
