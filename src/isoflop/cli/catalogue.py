@@ -1,0 +1,119 @@
+"""The commands that say what there is: `methods`, `allocators`, `models`, `tasks`; and `pull`, that fetches."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from typing import Annotated, Any, cast, get_type_hints
+
+import typer
+
+import isoflop.method
+from isoflop.cli.screen import out, put_json
+from isoflop.cli.show import JsonOption
+from isoflop.method.base import Method, Part, parts
+from isoflop.model.pull import pull as pull_model
+from isoflop.run.allocate.base import Allocator
+
+NameArgument = Annotated[str | None, typer.Argument(help="Tell all about this one.", show_default=False)]
+MarkdownOption = Annotated[bool, typer.Option("--markdown", help="As a Markdown table.")]
+
+
+def methods(name: NameArgument = None, json: JsonOption = False, markdown: MarkdownOption = False) -> None:
+    """List the methods: paper, cost and law of each."""
+    found = all_methods()
+    if name is not None:
+        _tell(found, "method", name)
+    elif json:
+        put_json([_facts(method) for method in found.values()])
+    elif markdown:
+        print(markdown_table(found))
+    else:
+        for method in found.values():
+            out.print(f"{method.label()}: {_first_line(method)}", style="bold", soft_wrap=True)
+            for what, fact in _facts(method).items():
+                if what not in ("name", "what"):
+                    out.print(f"  {what:7}{fact}", soft_wrap=True)
+
+
+def allocators(name: NameArgument = None, json: JsonOption = False) -> None:
+    """List the allocators: which problem to work on next."""
+    found = parts(Allocator, "isoflop.run.allocate")
+    if name is not None:
+        _tell(found, "allocator", name)
+    elif json:
+        put_json([{"name": label, "what": _first_line(part), "fields": _fields(part)} for label, part in found.items()])
+    else:
+        for label, part in sorted(found.items()):
+            out.print(f"{label}: {_first_line(part)}", style="bold", soft_wrap=True)
+            if fields := _fields(part):
+                out.print(f"  fields {fields}", soft_wrap=True)
+
+
+def all_methods() -> dict[str, type[Method[Any, Any]]]:
+    """The methods of all families by name."""
+    found: dict[str, type[Method[Any, Any]]] = {}
+    for family in pkgutil.iter_modules(isoflop.method.__path__):
+        if family.ispkg:
+            found |= parts(cast("type[Method[Any, Any]]", Method), f"isoflop.method.{family.name}")
+    return dict(sorted(found.items()))
+
+
+def markdown_table(found: Mapping[str, type[Method[Any, Any]]]) -> str:
+    """The methods as a Markdown table."""
+    rows = ["| method | what it does | cost | buys | paper |", "|---|---|---|---|---|"]
+    for label, method in found.items():
+        cells = (f"`{label}`", _first_line(method), method.cost, method.buys, method.source)
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows)
+
+
+def _tell(found: Mapping[str, type[Part]], kind: str, name: str) -> None:
+    if name not in found:
+        raise ValueError(f"unknown {kind} {name!r}; known are {', '.join(sorted(found))}")
+    part = found[name]
+    out.print(f"{name}({_fields(part)})", style="bold", soft_wrap=True)
+    out.print(inspect.getdoc(part) or "", soft_wrap=True)
+
+
+def _facts(method: type[Method[Any, Any]]) -> dict[str, str]:
+    return {
+        "name": method.label(),
+        "what": _first_line(method),
+        "paper": method.source,
+        "cost": method.cost,
+        "buys": method.buys,
+        "fields": _fields(method),
+    }
+
+
+def _first_line(thing: type) -> str:
+    return (inspect.getdoc(thing) or "").partition("\n")[0].rstrip(".")
+
+
+def _fields(part: type[Part]) -> str:
+    """The fields with their defaults; where a field takes a part, the others it takes."""
+    words: list[str] = []
+    types = get_type_hints(part)
+    for f in dataclasses.fields(part):  # pyright: ignore[reportArgumentType] - concrete parts are dataclasses
+        kind, others = types[f.name], ""
+        if isinstance(kind, type) and issubclass(kind, Part):
+            known = set(parts(kind, kind.__module__.rpartition(".")[0])) - {cast(Part, f.default).label()}
+            others = f" (or {', '.join(sorted(known))})"
+        words.append(f"{f.name}={f.default}{others}")
+    return ", ".join(words)
+
+
+def models(json: JsonOption = False) -> None:
+    """List the kinds of model: which can be used here, and which names each knows."""
+
+
+def tasks(json: JsonOption = False) -> None:
+    """List the tasks that ship with isoflop."""
+
+
+def pull(name: Annotated[str, typer.Argument(help="A name that `isoflop models` lists.")]) -> None:
+    """Fetch a model's weights, check them, and keep them in the cache."""
+    out.print(f"{name}: {pull_model(name)}", soft_wrap=True)
