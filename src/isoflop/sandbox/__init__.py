@@ -1,8 +1,9 @@
 """Model-written programs, run at arm's length."""
 
 from isoflop.sandbox.checks import Asserts, Calls, Case, Checks, Stdio
+from isoflop.sandbox.lane import Isolation, LaneError
 from isoflop.sandbox.limits import Limits
-from isoflop.sandbox.sandbox import Isolation, Sandbox
+from isoflop.sandbox.sandbox import Sandbox
 from isoflop.sandbox.verdict import Execution, Outcome, Verdict
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Checks",
     "Execution",
     "Isolation",
+    "LaneError",
     "Limits",
     "Outcome",
     "Sandbox",

@@ -57,3 +57,26 @@ class Execution:
     cpu_s: float = 0.0
     wall_s: float = 0.0
     peak_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the processes of one program.
+
+    Args:
+        stopped: the limit for which the program was ended, if it was: `cpu`, `wall` or `starved`.
+        tests_stopped: the same of the tests.
+        status: the program's exit status, negative for a signal that ended it.
+        cpu_s: processor time of the program (seconds).
+        wall_s: elapsed time (seconds).
+        peak_bytes: resident memory of the program at its worst moment (bytes).
+        fault: what the machine could not do.
+    """
+
+    stopped: str = ""
+    tests_stopped: str = ""
+    status: int = 0
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    peak_bytes: int = 0
+    fault: str = ""

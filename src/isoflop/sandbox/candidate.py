@@ -1,0 +1,101 @@
+"""The process that a program runs in: what this process says is believed of nobody but the program."""
+
+from __future__ import annotations
+
+import atexit
+import operator
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable
+
+from isoflop.sandbox import wire
+
+
+def _call(target: Callable[..., object], *args: object, **kwargs: object) -> object:
+    return target(*args, **kwargs)
+
+
+_OPERATIONS: dict[str, Callable[..., object]] = {
+    "call": _call,
+    "get": getattr,
+    "set": setattr,
+    "len": len,
+    "iter": iter,
+    "next": next,
+    "item": operator.getitem,
+    "contains": operator.contains,
+}
+
+
+def serve(source: bytes, fd: int, most_bytes: int) -> None:
+    """Run the program as a module, then do what the judge asks for over `fd`, until it hangs up.
+
+    A request is an operation, the handle of the object that it is done to, and the packed arguments. An object that is
+    not plain stays here and goes by a handle, its place in `handles`; 0 is the module.
+    """
+    module = types.ModuleType("program")
+    sys.modules["program"] = module
+    handles: list[object] = [module]
+
+    def handle(value: object) -> int | None:
+        if wire.is_plain(value):
+            return None
+        handles.append(value)
+        return len(handles) - 1
+
+    try:
+        exec(compile(source, "<program>", "exec", dont_inherit=True), module.__dict__)
+        reply = wire.dumps(("ok", None, None))
+    except BaseException as error:
+        reply = _raised(error)
+    while True:
+        wire.write_frame(fd, reply)
+        operation, target, packed = wire.loads(wire.read_frame(fd, most_bytes))
+        try:
+            args, kwargs = wire.loads(packed, handles.__getitem__)
+            value = _OPERATIONS[operation](handles[target], *args, **kwargs)
+            changed = None
+            if any(type(a) in (list, dict, set, bytearray) for a in (*args, *kwargs.values())):
+                # The tests see what a call did to its arguments, as they would in one process.
+                shared = any(value is a for a in args)
+                changed = (args, kwargs) if shared or wire.dumps((args, kwargs), handle) != packed else None
+            reply = wire.dumps(("ok", value, changed), handle)
+        except BaseException as error:
+            reply = _raised(error)
+
+
+def run_script(source: bytes) -> int:
+    """Run the program as `__main__` to its end, threads and exit handlers included; its exit status."""
+    module = types.ModuleType("__main__")
+    sys.modules["__main__"] = module
+    status = 0
+    try:
+        exec(compile(source, "<program>", "exec", dont_inherit=True), module.__dict__)
+    except SystemExit as leave:
+        status = leave.code if isinstance(leave.code, int) else 0 if leave.code is None else 1
+        if isinstance(leave.code, str):
+            print(leave.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage] - the rest of the interpreter's end is not needed
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    return status & 0xFF
+
+
+def _raised(error: BaseException) -> bytes:
+    names = [kind.__name__ for kind in type(error).__mro__]
+    try:
+        text = str(error)[:1000]
+    except BaseException:
+        text = ""
+    lines = [n for frame, n in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == "<program>"]
+    if isinstance(error, SyntaxError) and error.lineno:
+        lines.append(error.lineno)
+    return wire.dumps(("raise", names, text, lines[-1] if lines else 0))
