@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from isoflop.cli.catalogue import allocators, methods, models, pull, tasks
-from isoflop.cli.check import check
+from isoflop.cli.catalogue import allocators, methods
 from isoflop.cli.claims import claims_app
+from isoflop.cli.models import models, pull
 from isoflop.cli.run import resume, run
-from isoflop.cli.runs import runs
+from isoflop.cli.runs import runs, show
 from isoflop.cli.screen import err
+from isoflop.cli.tasks import check, tasks
 from isoflop.cost import BudgetExhausted
 from isoflop.model.base import ModelError
 from isoflop.record import StoreError
@@ -59,7 +60,7 @@ def options(
     """What can this much compute buy, and how should it be spent?"""
 
 
-for command in (run, resume, runs, methods, models, tasks, allocators, pull, check):
+for command in (run, resume, runs, show, methods, allocators, models, pull, tasks, check):
     app.command()(command)
 app.add_typer(claims_app, name="claims")
 main = app

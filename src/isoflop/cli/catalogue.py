@@ -1,4 +1,4 @@
-"""The commands that say what there is: `methods`, `allocators`, `models`, `tasks`; and `pull`, that fetches."""
+"""The commands that list the parts of a search, generated from their classes: `methods`, `allocators`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import isoflop.method
 from isoflop.cli.screen import out, put_json
 from isoflop.cli.show import JsonOption
 from isoflop.method.base import Method, Part, parts
-from isoflop.model.pull import pull as pull_model
 from isoflop.run.allocate.base import Allocator
 
 NameArgument = Annotated[str | None, typer.Argument(help="Tell all about this one.", show_default=False)]
@@ -32,7 +31,7 @@ def methods(name: NameArgument = None, json: JsonOption = False, markdown: Markd
         print(markdown_table(found))
     else:
         for method in found.values():
-            out.print(f"{method.label()}: {_first_line(method)}", style="bold", soft_wrap=True)
+            out.print(f"{method.label()}: {first_line(method)}", style="bold", soft_wrap=True)
             for what, fact in _facts(method).items():
                 if what not in ("name", "what"):
                     out.print(f"  {what:7}{fact}", soft_wrap=True)
@@ -44,10 +43,10 @@ def allocators(name: NameArgument = None, json: JsonOption = False) -> None:
     if name is not None:
         _tell(found, "allocator", name)
     elif json:
-        put_json([{"name": label, "what": _first_line(part), "fields": _fields(part)} for label, part in found.items()])
+        put_json([{"name": label, "what": first_line(part), "fields": _fields(part)} for label, part in found.items()])
     else:
         for label, part in sorted(found.items()):
-            out.print(f"{label}: {_first_line(part)}", style="bold", soft_wrap=True)
+            out.print(f"{label}: {first_line(part)}", style="bold", soft_wrap=True)
             if fields := _fields(part):
                 out.print(f"  fields {fields}", soft_wrap=True)
 
@@ -65,7 +64,7 @@ def markdown_table(found: Mapping[str, type[Method[Any, Any]]]) -> str:
     """The methods as a Markdown table."""
     rows = ["| method | what it does | cost | buys | paper |", "|---|---|---|---|---|"]
     for label, method in found.items():
-        cells = (f"`{label}`", _first_line(method), method.cost, method.buys, method.source)
+        cells = (f"`{label}`", first_line(method), method.cost, method.buys, method.source)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
 
@@ -81,7 +80,7 @@ def _tell(found: Mapping[str, type[Part]], kind: str, name: str) -> None:
 def _facts(method: type[Method[Any, Any]]) -> dict[str, str]:
     return {
         "name": method.label(),
-        "what": _first_line(method),
+        "what": first_line(method),
         "paper": method.source,
         "cost": method.cost,
         "buys": method.buys,
@@ -89,7 +88,8 @@ def _facts(method: type[Method[Any, Any]]) -> dict[str, str]:
     }
 
 
-def _first_line(thing: type) -> str:
+def first_line(thing: type) -> str:
+    """What a class is, by its docstring."""
     return (inspect.getdoc(thing) or "").partition("\n")[0].rstrip(".")
 
 
@@ -104,16 +104,3 @@ def _fields(part: type[Part]) -> str:
             others = f" (or {', '.join(sorted(known))})"
         words.append(f"{f.name}={f.default}{others}")
     return ", ".join(words)
-
-
-def models(json: JsonOption = False) -> None:
-    """List the kinds of model: which can be used here, and which names each knows."""
-
-
-def tasks(json: JsonOption = False) -> None:
-    """List the tasks that ship with isoflop."""
-
-
-def pull(name: Annotated[str, typer.Argument(help="A name that `isoflop models` lists.")]) -> None:
-    """Fetch a model's weights, check them, and keep them in the cache."""
-    out.print(f"{name}: {pull_model(name)}", soft_wrap=True)

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, Protocol
 
@@ -140,6 +140,11 @@ class LM(ABC):
             ModelError: it is there but cannot be used.
         """
         raise ValueError(f"{cls.__name__} cannot be opened by name, only made in Python")
+
+    @classmethod
+    def known(cls) -> Mapping[str, str]:
+        """Names that `open` takes, each with what is behind it; empty where it takes options or any address."""
+        return {}
 
     @abstractmethod
     async def generate(self, request: Request, arrived: Callable[[int, Sample], None]) -> None:

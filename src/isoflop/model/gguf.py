@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, final
@@ -19,7 +19,7 @@ from isoflop.model.base import LM, Message, ModelError, Prompt, Request, Sample
 from isoflop.model.engine import Drawn, Engine, Job
 from isoflop.model.gguf_header import GgufHeader, read_header
 from isoflop.model.paged import Graph, Ints
-from isoflop.model.pull import KNOWN, cache_dir, file_digest, pull
+from isoflop.model.pull import KNOWN, cache_dir, file_digest, path_of, pull
 
 _KV_BYTES = 2 << 30  # room for keys and values (bytes of address space; memory is taken as it is used)
 
@@ -79,6 +79,14 @@ class Gguf(LM):
         if not rest.endswith(".gguf") and not path.exists():
             raise ValueError(f"gguf:{rest} names neither a .gguf file nor a known model ({', '.join(KNOWN)})")
         return cls(path)
+
+    @classmethod
+    def known(cls) -> Mapping[str, str]:
+        """What `isoflop pull` knows."""
+        return {
+            name: f"{k.download_bytes / 1e6:.0f} MB, {k.licence}{', fetched' if path_of(k).exists() else ''}"
+            for name, k in KNOWN.items()
+        }
 
     async def generate(self, request: Request, arrived: Callable[[int, Sample], None]) -> None:
         """See `LM.generate`; slots of a cancelled call leave the batch before its next step."""

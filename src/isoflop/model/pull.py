@@ -54,6 +54,11 @@ def cache_dir() -> Path:
     return Path(root) / "isoflop" / "models"
 
 
+def path_of(known: Known) -> Path:
+    """Where the weights of a known model are, once fetched."""
+    return cache_dir() / Path(known.member).name
+
+
 def pull(name: str) -> Path:
     """The weights of a known model, fetched unless they are here already.
 
@@ -70,7 +75,7 @@ def pull(name: str) -> Path:
             f"unknown model {name!r}; known are {', '.join(KNOWN)}, and any file as gguf:/path/to/file.gguf"
         )
     known = KNOWN[name]
-    path = cache_dir() / Path(known.member).name
+    path = path_of(known)
     if path.exists() and file_digest(path) == known.sha256:
         return path
     try:
