@@ -26,6 +26,7 @@ from isoflop.model.mock import Mock
 from isoflop.record import Graded, Record, RunInfo, Store, default_path
 from isoflop.run.allocate.base import Allocator, Seen
 from isoflop.run.allocate.uniform import Uniform
+from isoflop.run.fanout import Crew, FannedOut, crew_of
 from isoflop.run.grades import Grades, right
 from isoflop.run.provenance import provenance
 from isoflop.run.scheduler import Arm, Scheduler, Snapshot, Stopped
@@ -54,6 +55,8 @@ class Bench:
         splits: which questions: `dev`, `test` or both.
         limit: at most so many questions of each split (count).
         lookahead: samples under way, as a multiple of what a model works on at a time.
+        on: where models are computed: here, or `processes:4`, or a Ray cluster, `ray://head:10001`. No part of the
+            question: the records are the same wherever; with many workers raise `lookahead` to twice their number.
     """
 
     task: str | Questions
@@ -67,6 +70,7 @@ class Bench:
     splits: Sequence[Split] = SPLITS
     limit: int | None = None
     lookahead: float = 4.0
+    on: str | None = None
 
     def run(
         self,
@@ -132,6 +136,11 @@ class Made:
     def all_models(self) -> list[LM]:
         """Those that answer and the one that judges."""
         return [*self.lms] if self.judge is None else [*self.lms, self.judge]
+
+    def computed_by(self, crew: Crew) -> Made:
+        """The same with all models computed by `crew`."""
+        judge = self.judge and FannedOut(self.judge, crew)
+        return replace(self, lms=[FannedOut(lm, crew) for lm in self.lms], judge=judge)
 
 
 def read_method(words: str | Mapping[str, object]) -> SearchMethod:
@@ -199,7 +208,8 @@ class _Run:
         for lm in made.all_models:
             if isinstance(lm, Mock):
                 lm.know({prompt_of(q): q.answer for q in made.questions})
-        self.tasks = [Asked(made.questions, lm, made.judge, bench.sampling) for lm in made.lms]
+        self.crew: Crew | None = None
+        self.tasks: list[Asked] = []
         self.problems = [(s, key) for s in bench.splits for key in made.questions.keys(s)[: bench.limit]]
         self.earlier_s = 0.0
         self.name = ""
@@ -209,6 +219,9 @@ class _Run:
         if not self.problems:
             raise ValueError(f"task {self.made.questions.name} has no questions in {' or '.join(self.bench.splits)}")
         self._check_budgets()
+        if self.bench.on:
+            self.crew = crew_of(self.bench.on)
+            self.made = self.made.computed_by(self.crew)
         config = _config(self.bench, self.made)
         made_of: dict[str, object] = {
             "task_digest": self.made.questions.digest,
@@ -248,13 +261,14 @@ class _Run:
 
     async def drive(self) -> None:
         """Schedule, grade, and keep the rows."""
-        started = time.monotonic() - self.earlier_s
-        meter = Meter(self.made.budgets, clock=lambda: time.monotonic() - started)
-        scheduler = Scheduler(self.name, self.store, meter, self.made.allocator, self.bench.seed, self.bench.lookahead)
+        made, started = self.made, time.monotonic() - self.earlier_s
+        self.tasks = [Asked(made.questions, lm, made.judge, self.bench.sampling) for lm in made.lms]
+        meter = Meter(made.budgets, clock=lambda: time.monotonic() - started)
+        scheduler = Scheduler(self.name, self.store, meter, made.allocator, self.bench.seed, self.bench.lookahead)
         grades = Grades(os.cpu_count() or 1)
         scheduler.on_yield = lambda record, arm, answer: grades.want(arm.task, arm.key, answer)
         for task in self.tasks:
-            for method in self.made.methods:
+            for method in made.methods:
                 peers = Seen()
                 for split, key in self.problems:
                     scheduler.add(task, method, key, split, peers)
@@ -272,6 +286,8 @@ class _Run:
                     task.cancel()
                 for lm in self.made.all_models:
                     await lm.close()
+                if self.crew:
+                    await self.crew.close()
         self._keep(scheduler, grades, status)
 
     def _keep(self, scheduler: Scheduler, grades: Grades, status: str) -> None:
