@@ -26,9 +26,9 @@ class World:
     def split(self, i: int) -> str:
         return ("dev", "test")[i % 2]
 
-    def best_of_n(self, n: int, batch: int = 1, until_right: bool = False, seed: int = 0) -> list[Record]:
+    def best_of_n(self, n: int, batch: int = 1, until_right: bool = False, value: str = "tests") -> list[Record]:
         """Repeated sampling with a perfect verifier, all at once or until the first success."""
-        method = f"best_of_n(n={n}, batch={batch}, value=oracle{', stop=confident' if until_right else ''})"
+        method = f"best_of_n(n={n}, batch={batch}, value={value}{', stop=confident' if until_right else ''})"
         solved = np.logical_or.accumulate(self.right, axis=1).astype(float).tolist()
         spent = self.tokens.cumsum(axis=1).tolist()
         rows: list[Record] = []
@@ -36,7 +36,7 @@ class World:
             for step in range(-(-n // batch)):
                 last = min((step + 1) * batch, n) - 1
                 quality = solved[i][last]
-                rows.append(self.row(method, i, key, step, spent[i][last], quality, seed))
+                rows.append(self.row(method, i, key, step, spent[i][last], quality))
                 if until_right and quality:
                     break
         return rows

@@ -136,3 +136,13 @@ def test_optimism_is_what_choosing_among_equals_earns(world):
     assert best.quality.value > 0.58  # truth: 0.5 for all
     assert abs(best.quality.value - front.optimism(100) - 0.5) < abs(best.quality.value - 0.5)
     assert np.isclose(Frontier(rows[:100]).optimism(100), 0, atol=0.01)
+
+
+def test_a_perfect_verifier_is_a_bound_and_no_choice(world):
+    w = world(100, 8)
+    bound = w.best_of_n(8, value="oracle")
+    front = Frontier([*bound, *w.best_of_n(8, value="judge"), *w.single()])
+    assert all("oracle" not in p.method for p in front.points)
+    assert front.points[0].method == "single"  # of equals the simplest
+    assert front.optimism(1e9) < 0.1
+    assert all("oracle" in p.method for p in Frontier(bound).points)

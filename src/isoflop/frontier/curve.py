@@ -47,6 +47,11 @@ class Curve:
         return f"{self.model} {self.method}" if self.model else self.method
 
     @property
+    def bound(self) -> bool:
+        """Whether it chose its answers by their grade (`value=oracle`): what a perfect verifier would reach."""
+        return "value=oracle" in self.method
+
+    @property
     def known(self) -> bool:
         """Whether all its costs are known."""
         return not bool(np.isnan(self.cost).any())

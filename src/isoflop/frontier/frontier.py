@@ -83,7 +83,8 @@ class Frontier:
         unknown: names of those whose cost on this axis nobody knows; they are not on the frontier.
         unanswered: names of those that never answered, as when the budget was spent before their turn; nor are they.
         left_out: problems that not all curves have tried (count); they are on no curve.
-        points: the frontier, cheapest first.
+        points: the frontier, cheapest first. Curves that chose by the grade itself are an upper bound and not on it,
+            unless there are no others.
 
     Raises:
         FrontierError: no records or answers, no problem that all have tried, or a cost that is unknown or zero for all.
@@ -119,6 +120,7 @@ class Frontier:
         if not keys:
             raise FrontierError(f"no problem was tried by all of {', '.join(c.name for c in found)}")
         self.curves = [c.on(keys) for c in found]
+        self._free = [c for c in self.curves if not c.bound] or self.curves
         if not any(c.cost.any() for c in self.curves):
             raise FrontierError(f"nothing was spent in {axis}: there is no cost to compare at; use another axis")
         self._resamples = Resamples(len(keys), draws)
@@ -131,6 +133,11 @@ class Frontier:
     def problems(self) -> int:
         """How many problems every curve is a mean over."""
         return len(self.curves[0].keys)
+
+    @property
+    def dearest(self) -> float:
+        """The highest mean cost of any curve that may be on the frontier."""
+        return max(float(c.cost.mean(axis=0).max()) for c in self._free)
 
     def curve(self, method: str, model: str | None = None) -> Curve:
         """The curve of a method, and of a model where there are several.
@@ -201,15 +208,15 @@ class Frontier:
         In each resample the best is chosen anew; it is the mean of how much better that choice looks in the resample
         than on all problems (Harrell's optimism).
         """
-        costs, qualities = (np.hstack([self._resampled[id(c)][i] for c in self.curves]) for i in (0, 1))
-        on_all = np.concatenate([c.quality.mean(axis=0) for c in self.curves])
+        costs, qualities = (np.hstack([self._resampled[id(c)][i] for c in self._free]) for i in (0, 1))
+        on_all = np.concatenate([c.quality.mean(axis=0) for c in self._free])
         affordable = np.where(costs <= cost, qualities, -np.inf)
         best = affordable.argmax(axis=1)
         gained = affordable[np.arange(len(best)), best] - on_all[best]
         return float(gained[np.isfinite(gained)].mean())
 
     def _best(self) -> list[Point]:
-        bands = [(c, self.band(c)) for c in self.curves]
+        bands = [(c, self.band(c)) for c in sorted(self._free, key=lambda c: len(c.steps))]  # of equals the simplest
         flat = [(b.cost[s], -b.quality[s], i, s) for i, (c, b) in enumerate(bands) for s in range(len(c.steps))]
         best, points = -np.inf, list[Point]()
         for _, loss, i, s in sorted(flat):

@@ -157,12 +157,12 @@ def _cheaper(front: Frontier, chosen: Point) -> Point | None:
 
 def _tenfold(fronts: Sequence[Frontier], choice: Point, limit: float, found: Sequence[Coverage]) -> Tenfold | None:
     first = fronts[0]
-    if max(float(c.cost.mean(axis=0).max()) for c in first.curves) >= TENFOLD * limit:
+    if first.dearest >= TENFOLD * limit:
         return Tenfold(_checked(fronts, _best(first, TENFOLD * limit), TENFOLD * limit).quality, "measured")
     of_model = next((c for c in found if c.model == choice.model and c.law), None)
     if of_model is None:
         return None
-    if "value=oracle" in choice.method:  # its curve is coverage itself
+    if fronts[-1].curve(choice.method, choice.model).bound:  # its curve is coverage itself
         how, samples = "coverage law", _samples(of_model, choice.quality.value)
     else:
         how = "coverage law, a bound"
@@ -196,5 +196,7 @@ def _warnings(fronts: Sequence[Frontier], choice: Point, budget: Budget, checked
     if last.problems < FEW:
         yield f"only {last.problems} problems: the intervals are too narrow"
     curve = last.curve(choice.method, choice.model)
+    if curve.bound:
+        yield "it chooses answers by their grade (value=oracle): an upper bound, unless answers can be checked in use"
     if (answered := float(curve.reached.max())) < 1:
         yield f"it answered only {answered:.0%} of the problems; the rest failed or came after the budget was spent"
