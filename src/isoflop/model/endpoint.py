@@ -14,14 +14,11 @@ from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, final
 from urllib.parse import parse_qsl, urlsplit
-from urllib.request import getproxies, proxy_bypass
-
-import aiohttp
-from yarl import URL
 
 from isoflop.cost import FREE, UNKNOWN, Cost, in_parallel
 from isoflop.cost.prices import Price, price_of, price_row
 from isoflop.model.base import LM, FinishReason, ModelError, Prompt, Request, Sample
+from isoflop.model.http import HttpError, Job, Poster, Reply
 from isoflop.model.options import changed, read, refuse_unknown
 
 _KEYS = ("ISOFLOP_API_KEY", "OPENAI_API_KEY")
@@ -33,7 +30,6 @@ _FINISH: Mapping[str | None, FinishReason] = {
 }
 _TRANSIENT = frozenset({408, 409, 425, 429})  # and all from 500 on
 _FATAL = frozenset({401, 403, 404})
-_KEEP_IDLE_S = 2.0  # less than servers' usual 5 s, so that none closes a connection just as it is used again
 _TEMPLATE_TOKENS = 64  # room for what a chat template adds around the turns
 
 
@@ -155,12 +151,8 @@ class Endpoint(LM):
         self.name = f"endpoint:{self.url}{'?' if query else ''}{query}#{model}"
         self.digest = f"endpoint:{self.url}?api={options.api}#{model}"
         self._key = _key_for(parts.hostname, options.key_env)
-        self._target = URL(self.url + ("/chat/completions" if options.api == "chat" else "/completions"))
-        near = parts.hostname in ("localhost", "127.0.0.1", "::1") or proxy_bypass(parts.hostname)
-        self._proxy = None if near else getproxies().get(parts.scheme)
-        self._session: aiohttp.ClientSession | None = None
-        self._free = asyncio.Semaphore(options.concurrency)
-        self._not_before = 0.0
+        self._target = self.url + ("/chat/completions" if options.api == "chat" else "/completions")
+        self._connections: Poster | None = None
         self._answered = False
         # What the server turned out not to take.
         self._logprobs, self._n, self._limit = options.logprobs, options.n, "max_tokens"
@@ -185,8 +177,8 @@ class Endpoint(LM):
 
     async def generate(self, request: Request, arrived: Callable[[int, Sample], None]) -> None:
         """Draw one sample for each seed; see `LM.generate`, and above what cancelling does."""
-        if self._session is None:
-            self._session = self._connect()
+        if self._connections is None:
+            self._connections = self._connect()
         slots = range(len(request.seeds))
         calls = [_Call(slots[i : i + self._n]) for i in slots[:: self._n]]
         for call in calls:
@@ -229,10 +221,9 @@ class Endpoint(LM):
 
     async def close(self) -> None:
         """Close the connections; the next call opens them again."""
-        session, self._session = self._session, None
-        self._free, self._not_before = asyncio.Semaphore(self.options.concurrency), 0.0
-        if session is not None:
-            await session.close()
+        connections, self._connections = self._connections, None
+        if connections is not None:
+            await connections.close()
 
     # One call
 
@@ -264,19 +255,13 @@ class Endpoint(LM):
     async def _attempts(self, body: bytes, call: _Call, n: int) -> list[Sample]:
         """The samples that the server answers with, after as many attempts as patience allows."""
         while True:
-            async with self._free:
-                pause_s = self._not_before - time.monotonic()
-                if pause_s > 0:
-                    await asyncio.sleep(pause_s * random.uniform(1, 1.1))
-                started = time.monotonic()
-                answer = await self._attempt(body, call, n)
+            answer = await self._attempt(body, call, n)
             if isinstance(answer, list):
                 return answer
             if answer.dislikes and (other := self._adapt(answer, body)):
                 body = other
                 continue
             call.failed += 1
-            call.failed_s += time.monotonic() - started
             call.lost += answer.lost
             self.lost += answer.lost
             # A server that never answered is more likely absent than busy, and is not waited for as long.
@@ -287,39 +272,35 @@ class Endpoint(LM):
             if answer.retry_after_s > self.patience.longest_wait_s:
                 why = f"{answer.message}; it demands a pause of {answer.retry_after_s:.0f} s, more than longest_wait_s"
                 raise ModelError(why)
-            if answer.retry_after_s:  # the server speaks for all calls
-                self._not_before = max(self._not_before, time.monotonic() + answer.retry_after_s)
+            if answer.retry_after_s and self._connections:  # the server speaks for all calls
+                self._connections.pause(answer.retry_after_s)
             await asyncio.sleep(self.patience.backoff_s * 2 ** (call.failed - 1) * random.uniform(0.5, 1))
 
     async def _attempt(self, body: bytes, call: _Call, n: int) -> list[Sample] | _Trouble:
         """One call: its samples, or what went wrong."""
-        at, session, started = self._target, self._session, time.monotonic()
-        if session is None or session.closed:
-            return _Trouble(f"{at} was closed while in use")
-        call.sent = True
+        if self._connections is None:
+            return _Trouble(f"{self._target} was closed while in use")
+        connections, call.job = self._connections, self._connections.post(body)
         try:
-            async with session.post(at, data=body, allow_redirects=False, proxy=self._proxy) as response:
-                text = await response.read()
-                self._answered = True
-                if response.status == 200:
-                    return self._read(text, n, time.monotonic() - started)
-                return self._refusal(response.status, response.headers, text)
-        except aiohttp.ClientConnectorCertificateError as error:
-            return _Trouble(f"{at} has no valid certificate: {error.certificate_error}", fatal=True)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            why = getattr(error, "strerror", None) or "no connection in time"
-            return _Trouble(f"cannot connect to {at}: {why}; is the server running?", transient=True)
-        except TimeoutError:
-            why = f"{at} did not answer within timeout_s={self.patience.timeout_s:g}"
-            return _Trouble(why, transient=True, lost=True)
-        except (aiohttp.ClientError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-            why = f"{at} gave no usable answer ({type(error).__name__})"
-            return _Trouble(why, transient=True, lost=True)
+            reply = await call.job.reply
+        except HttpError as error:
+            call.failed_s += 0.0 if call.job.sent_at is None else asyncio.get_running_loop().time() - call.job.sent_at
+            hint = "" if self._answered or error.sent else "; is the server running?"
+            return _Trouble(f"{error}{hint}", transient=not error.hopeless, fatal=error.hopeless, lost=error.sent)
         except asyncio.CancelledError:
-            self.lost += 1
+            self.lost += call.job.sent
+            connections.give_up(call.job)
             raise
         finally:
-            call.sent = False
+            call.job = None
+        self._answered = True
+        try:
+            answer = self._read(reply.body, n, reply.wall_s) if reply.status == 200 else self._refusal(reply)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            why = f"{self._target} gave an answer that makes no sense ({type(error).__name__})"
+            answer = _Trouble(why, transient=True, lost=True)
+        call.failed_s += reply.wall_s if isinstance(answer, _Trouble) else 0.0
+        return answer
 
     def _read(self, text: bytes, n: int, wall_s: float) -> list[Sample] | _Trouble:
         reply = json.loads(self._without_key(text, samples=True))
@@ -328,12 +309,13 @@ class Endpoint(LM):
             return _Trouble(why, transient=True, lost=not reply.get("error"))
         return self._samples(reply, n, wall_s)
 
-    def _refusal(self, status: int, headers: Mapping[str, str], text: bytes) -> _Trouble:
+    def _refusal(self, reply: Reply) -> _Trouble:
+        status, headers = reply.status, reply.headers
         if 300 <= status < 400:
-            where = self._without_key(headers.get("Location", "elsewhere").partition("?")[0].encode()).decode()
+            where = self._without_key(headers.get("location", "elsewhere").partition("?")[0].encode()).decode()
             why = f"{self._target} redirects to {where}; redirects are not followed, give the address itself"
             return _Trouble(why, fatal=True)
-        message = self._message(text)
+        message = self._message(reply.body)
         why = f"{self._target} answered {status}: {message}"
         if status in _FATAL or "insufficient_quota" in message:
             hint = "" if self._key or status == 404 else "; no key was sent, put it into ISOFLOP_API_KEY"
@@ -342,7 +324,7 @@ class Endpoint(LM):
             why,
             transient=status in _TRANSIENT or status >= 500,
             dislikes=status in (400, 422),
-            retry_after_s=_retry_after_s(headers.get("Retry-After", "")),
+            retry_after_s=_retry_after_s(headers.get("retry-after", "")),
         )
 
     def _message(self, text: bytes) -> str:
@@ -416,12 +398,12 @@ class Endpoint(LM):
                 text,
                 logprobs=levels,
                 finish_reason=_FINISH.get(choice.get("finish_reason"), "stop"),
-                cost=replace(self._cost(*share), wall_s=wall_s),
+                cost=self._cost(*share, wall_s),
             )
             for choice, text, levels, share in zip(choices, texts, logprobs, shares, strict=True)
         ]
 
-    def _cost(self, tokens_in: float, tokens_cached: float, tokens_out: float) -> Cost:
+    def _cost(self, tokens_in: float, tokens_cached: float, tokens_out: float, wall_s: float = 0.0) -> Cost:
         return Cost(
             flops=2 * self.options.parameters * (tokens_in + tokens_out),
             bytes_moved=math.nan,
@@ -429,6 +411,7 @@ class Endpoint(LM):
             tokens_in=tokens_in,
             tokens_cached=tokens_cached,
             tokens_out=tokens_out,
+            wall_s=wall_s,
             joules=math.nan,
             usd=self._price.usd(tokens_in, tokens_cached, tokens_out),
         )
@@ -438,20 +421,9 @@ class Endpoint(LM):
         each = UNKNOWN if self.patience.lost == "unknown" else answered
         return replace(each.times(call.lost) if call.lost else FREE, wall_s=call.failed_s)
 
-    # Connections and the key
-
-    def _connect(self) -> aiohttp.ClientSession:
-        headers = {"Content-Type": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key.value}"
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_IDLE_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(
-                total=self.patience.timeout_s, sock_connect=min(10.0, self.patience.timeout_s)
-            ),
-            headers=headers,
-        )
+    def _connect(self) -> Poster:
+        headers = {"Authorization": f"Bearer {self._key.value}"} if self._key else {}
+        return Poster(self._target, headers, self.concurrency, self.patience.timeout_s)
 
     def _without_key(self, text: bytes, *, samples: bool = False) -> bytes:
         """`text` with the key, which a server may echo, blotted out; in samples unless it may be a word by chance."""
@@ -464,7 +436,7 @@ class Endpoint(LM):
 class _Call:
     slots: Sequence[int]
     task: asyncio.Task[None] | None = None
-    sent: bool = False
+    job: Job | None = None
     withdrawn: bool = False
     failed: int = 0
     lost: int = 0
@@ -501,7 +473,7 @@ def _key_for(host: str, variable: str) -> _Key | None:
 def _withdraw(calls: Sequence[_Call]) -> None:
     for call in calls:
         call.withdrawn = True
-        if call.task and not call.sent:
+        if call.task and not (call.job and call.job.sent):
             call.task.cancel()
 
 
