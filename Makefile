@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+EXTRAS := gguf,math,code
 
 .PHONY: run test lint bench clean
 
 run: .venv/run
-	$(BIN)/python -m isoflop.cli demo
+	$(BIN)/isoflop demo
 
 test: .venv/dev
 	$(BIN)/pytest
@@ -23,9 +24,20 @@ bench: .venv/bench
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
+# Without the extras the main job still runs, on the mock. Without a registry and without an earlier set-up nothing can.
 .venv/run: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) --editable '.[gguf,math,code]'
-	touch $@
+	@echo "setting up .venv, once: a minute or so"
+	@if $(PIP) --editable '.[$(EXTRAS)]'; then touch $@; \
+	elif $(PIP) --editable . 2>/dev/null; then \
+		echo "make: could not fetch the extras $(EXTRAS) (see above); going on without them" >&2; \
+	elif [ -x $(BIN)/isoflop ]; then \
+		echo "make: pip could not bring .venv up to date (see above); going on with what is there" >&2; \
+	else \
+		echo "make: pip could not fetch what isoflop needs (its own words are above)." >&2; \
+		echo "  No network? Connect, or point pip at a registry you can reach: PIP_INDEX_URL=https://... make run" >&2; \
+		echo "  Wrong Python? Name one that is 3.11 or newer: make clean; make run PYTHON=python3.12" >&2; \
+		exit 1; \
+	fi
 
 .venv/dev: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) torch==2.13.0

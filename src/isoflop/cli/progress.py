@@ -16,6 +16,7 @@ from rich.text import Text
 
 from isoflop.cli.screen import err
 from isoflop.cost import Budget
+from isoflop.report.words import amount
 from isoflop.run import Snapshot
 
 _LINE_EVERY_S = 10.0
@@ -93,18 +94,3 @@ def picture(now: Snapshot, budgets: Sequence[Budget]) -> RenderableType:
 
 def _bar(done: float, of: float) -> ProgressBar:
     return ProgressBar(total=of, completed=min(done, of) if math.isfinite(done) else 0, width=_BAR_WIDTH)
-
-
-def amount(x: float) -> str:
-    """A number in a few characters, with an SI prefix: 12.3k.
-
-    >>> [amount(x) for x in (0, 0.5, 999, 12345, 3.2e16, float("nan"))]
-    ['0', '0.5', '999', '12.3k', '32P', 'unknown']
-    """
-    if math.isnan(x):
-        return "unknown"
-    prefixes = iter("kMGTPEZY")
-    prefix = ""
-    while abs(x) >= 999.5 and (larger := next(prefixes, "")):
-        x, prefix = x / 1e3, larger
-    return f"{x:.3g}{prefix}"

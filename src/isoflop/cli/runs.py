@@ -1,15 +1,17 @@
-"""The commands about runs that were made: `runs`, `show`, `report`, `export`, `plan`."""
+"""The commands about runs that were made: `runs`, `show`, `plan`, `report`, `export`."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
-from typing import cast
+from typing import Annotated, cast
 
+import typer
 from rich.table import Table
 
 from isoflop.cli.screen import out, put_json
-from isoflop.cli.show import AxisOption, JsonOption, RunArgument, StoreOption, axis_of, load, print_study
+from isoflop.cli.show import AxisOption, JsonOption, RunArgument, StoreOption, load, print_study
+from isoflop.cost import Budget
+from isoflop.frontier import plan as make_plan
 from isoflop.record import RunInfo, Store, default_path
 
 
@@ -26,12 +28,15 @@ def runs(store: StoreOption = None, json: JsonOption = False) -> None:
     if not found:
         out.print(f"no runs in {path} yet; make one with isoflop run", soft_wrap=True)
         return
-    table = Table("run", "status", "task", "models", "methods", "samples", box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("run", no_wrap=True)
+    for column in ("status", "task", "models", "methods", "samples"):
+        table.add_column(column, overflow="fold", justify="right" if column == "samples" else "left")
     for info in found:
         config = info.config
         models, methods = cast("list[str]", config["models"]), cast("list[dict[str, object]]", config["methods"])
         samples = info.outcome.get("samples", "")
-        cells = (info.status, config["task"], " ".join(models), " ".join(str(m["name"]) for m in methods), samples)
+        cells = (info.status, config["task"], "\n".join(models), "\n".join(str(m["name"]) for m in methods), samples)
         table.add_row(info.run, *map(str, cells))
     out.print(table)
 
@@ -39,14 +44,26 @@ def runs(store: StoreOption = None, json: JsonOption = False) -> None:
 def show(
     run: RunArgument = "last", axis: AxisOption = None, store: StoreOption = None, json: JsonOption = False
 ) -> None:
-    """Show what a run was asked and what it found out."""
+    """Show what a run found out."""
     study = load(run, store)
     if json:
-        put_json(
-            asdict(study.info)
-            | {k: [asdict(row) for row in getattr(study, k)] for k in ("records", "ledger", "graded")}
-        )
-        return
-    info = study.info
-    out.print(f"run {info.run}, {info.status}, begun {time.strftime('%Y-%m-%d %H:%M', time.localtime(info.created))}")
-    print_study(study, axis_of(study, axis))
+        rows = {"records": study.records, "ledger": study.ledger, "graded": study.graded}
+        put_json(asdict(study.info) | {name: [asdict(row) for row in found] for name, found in rows.items()})
+    else:
+        print_study(study, axis)
+
+
+def plan(
+    budget: Annotated[str, typer.Option(metavar="AXIS=AMOUNT", help="The most a problem may cost, on average.")],
+    run: RunArgument = "last",
+    uses: Annotated[float, typer.Option(help="How often what is paid once is used.")] = 1.0,
+    store: StoreOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say what to run on a budget, and what to expect."""
+    study = load(run, store)
+    made = make_plan(study.records, Budget.parse(budget), uses, study.graded)
+    if json:
+        put_json(asdict(made))
+    else:
+        out.print(str(made), soft_wrap=True)

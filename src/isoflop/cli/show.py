@@ -3,58 +3,51 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
 from isoflop.cli.screen import out
-from isoflop.cost import AXES, Axis, Budget
-from isoflop.frontier import Frontier
-from isoflop.record import Store, default_path
+from isoflop.cost import Axis
+from isoflop.record import Store, StoreError, default_path
+from isoflop.report.terminal import tables
 from isoflop.run import Study
 
 StoreOption = Annotated[
     Path | None,
-    typer.Option(help="The file with samples and runs.", show_default="$ISOFLOP_STORE or .isoflop/store.db"),
+    typer.Option(
+        metavar="FILE",
+        help="The file with samples and runs.",
+        show_default="$ISOFLOP_STORE or .isoflop/store.db",
+    ),
 ]
 AxisOption = Annotated[
-    str | None, typer.Option(help="What cost means on the frontier.", show_default="what the budget limits")
+    Axis | None, typer.Option(metavar="AXIS", help="What cost means.", show_default="what the first budget limits")
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run, the beginning of its name, or `last`.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For a machine to read.")]
 
 
 def load(run: str, store: Path | None) -> Study:
-    """A run out of the store.
+    """A run out of the store; looking makes no store where there is none.
 
     Raises:
         StoreError: no such run.
     """
     path = store or default_path()
+    if not path.exists():
+        raise StoreError(f"there is no store {path}; make a run first, or name another with --store")
     with Store(path) as opened:
         return Study.load(opened, run)
 
 
-def axis_of(study: Study, wanted: str | None) -> Axis:
-    """The axis to show a run on: the one asked for, else the one that its first budget limits, else `tokens_out`.
-
-    Raises:
-        ValueError: no such axis.
-    """
-    if wanted is not None:
-        if wanted not in AXES:
-            raise ValueError(f"unknown cost axis {wanted!r}; use one of {', '.join(AXES)}")
-        return wanted
-    budgets = cast("list[str]", study.info.config["budgets"])
-    return Budget.parse(budgets[0]).axis if budgets else "tokens_out"
+def print_study(study: Study, axis: Axis | None) -> None:
+    """What a run found out: the frontier, what to run on which budget, who spent what."""
+    for part in tables(study, axis):
+        out.print(part)
+        out.print()
 
 
-def print_study(study: Study, axis: Axis) -> None:
-    """The frontier, who spent what, and what to run."""
-    for p in Frontier(study.records, axis).points:
-        out.print(f"{p.name} step {p.step}: {p.quality} at {p.cost.value:.4g} {axis}")
-
-
-def write_report(study: Study, path: Path) -> None:
-    """Write the HTML report."""
+def write_report(study: Study, path: Path, axis: Axis | None) -> None:
+    """Write the HTML report and say so."""
     raise ValueError("reports are not built yet")
