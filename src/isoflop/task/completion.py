@@ -15,14 +15,15 @@ Take = Literal["auto", "boxed", "stated", "first_line", "last_line", "whole"]
 
 _BOX = re.compile(r"\\f?box(?:ed)?\s*\{")
 _BRACE = re.compile(r"(?<!\\)[{}]")
+_ALL_TEXT = re.compile(r"^\\(?:text|textbf|mathrm|mathbf|mbox)\s*\{\s*([^{}]*?)\s*\}$")
 _STATED = re.compile(
     r"""
     (?:
         ^[ \t]*\#{3,4}[ \t]                                             # GSM8K's mark
-      | \banswers?\b (?:[ ]to\b[^.:\n]{0,80}?)? [*_ \t]*
+      | \b(?:answers?|(?:correct|right|best)[ ](?:option|choice))\b (?:[ ]to\b[^.:\n]{0,80}?)? [*_ \t]*
         (?: \b(?:is|are|was|would[ ]be|must[ ]be|should[ ]be)\b[*_ \t]*:? | : ) # the answer is; Answer:; **Answer**:
     )
-    [*_ \t]* \n? \n? (?!not\b)
+    [*_ \t]*+ \n?+ \n?+ (?!not\b)
     """,
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
@@ -94,7 +95,8 @@ def last_line(text: str) -> str | None:
 
 def undecorated(text: str) -> str:
     """A piece of a sentence without emphasis around it and stops after it."""
-    return text.strip().strip("*_`").rstrip(".!;,:").strip().strip("*_`").strip()
+    bare = text.strip().strip("*_`").rstrip(".!;,:").strip().strip("*_`").strip()
+    return _ALL_TEXT.sub(r"\1", bare)
 
 
 def places(text: str, take: Take, *otherwise: Take) -> Iterator[tuple[Take, str]]:

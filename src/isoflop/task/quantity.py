@@ -27,10 +27,11 @@ _WORDS = {
 _WORD = "|".join([*_WORDS, "hundred", "thousand", "million"])
 _IN_WORDS = re.compile(rf"\b(minus |negative )?((?:{_WORD})(?:(?: and |[ -])(?:{_WORD}))*)\b", re.IGNORECASE)
 
-# Digits that touch others through one of -:,./^ belong to something else: a range, a date, a version, "1,5".
+# Digits that touch others through one of -:,./^ belong to something else: a range, a date, a version, "1,5". So do
+# those inside a function or before a symbol: sqrt(2), 2\pi.
 _NUMBER = re.compile(
     r"""
-    (?<![\w^.)]) (?<!\d[,:/]) (?<![\w)^][-–])
+    (?<![\w^.){√]) (?<!\d[,:]) (?<![\w)}]/) (?<![A-Za-z]\() (?<![\w)^][-–])
     (?P<sign>[-+]?)[ ]?[$€£]?[ ]?(?P<inner_sign>-?)
     (?:
         (?:(?P<whole>\d++)[ ]+(?:and[ ])?)? (?P<top>\d++)[ ]?/[ ]?(?P<bottom>\d++)(?!\.\d)   # 3/4, 1 3/4
@@ -38,7 +39,7 @@ _NUMBER = re.compile(
       | (?P<digits>\d{1,3}(?:[ ,'’_\u00a0\u2009\u202f]\d{3})++(?:\.\d++)? | \d++(?:\.\d++)? | \.\d++)
         (?:[eE](?P<e>[-+]?\d++) | [ ]?[×x*·][ ]?10[ ]?(?:\^|\*\*)[ ]?(?P<times>\(?[-+]?\d++\)?))?
     )
-    (?![-–:,./^'’_]?\d)
+    (?![-–:,./^'’_]?\d) (?![ ]?(?:\\[A-Za-z]|√))
     """,
     re.VERBOSE,
 )

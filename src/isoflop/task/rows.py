@@ -119,9 +119,7 @@ class _Row:
         worked = fields["answer"]
         _, mark, answer = worked.rpartition("#### ") if isinstance(worked, str) else ("", "", "")
         if not mark:
-            self.wrong(
-                "has question and answer as in GSM8K, but its answer has no '#### '; a row of your own has prompt and answer"
-            )
+            self.wrong("has question and answer like GSM8K, but no '#### '; a row of your own has prompt and answer")
         return {"prompt": fields["question"], "answer": answer.strip() or "?", "grader": "numeric"}
 
     def _prompt(self, fields: Mapping[str, Any]) -> Prompt:

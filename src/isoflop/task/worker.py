@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import importlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
 import threading
 from functools import cache
+from pathlib import Path
 
 from isoflop.task.base import GraderError
 
+_BOUNDED = Path(__file__).parent / "bounded"
 _MEMORY_BYTES = 2 << 30
 
 
@@ -32,10 +32,10 @@ class Worker:
     """Calls functions of one module in a process of its own; any thread may call.
 
     Args:
-        module: its functions take and return what JSON can hold.
+        module: a file whose functions take and return what JSON can hold; it is loaded without the package around it.
     """
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: Path) -> None:
         self.module = module
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
@@ -53,12 +53,12 @@ class Worker:
         if isinstance(reply, int):
             if reply == -signal.SIGPROF:
                 raise OverLimit(f"{function} took more than {cpu_s:g} s of CPU time")
-            raise GraderError(f"the process for {self.module} broke (exit code {reply})")
+            raise GraderError(f"the process for {self.module.stem} broke (exit code {reply})")
         kind, value = json.loads(reply)
         if kind == "memory":
             raise OverLimit(f"{function} took more than {_MEMORY_BYTES >> 30} GiB of memory")
         if kind == "error":
-            raise GraderError(f"{self.module}.{function}: {value}")
+            raise GraderError(f"{self.module.stem}.{function}: {value}")
         return value
 
     def _ask(self, question: str) -> str | int:
@@ -96,7 +96,7 @@ class Worker:
             self._process = None  # this process is a fork of the one that started it
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "isoflop.task.worker", self.module],
+                [sys.executable, "-P", str(_BOUNDED / "serve.py"), str(self.module), str(_MEMORY_BYTES)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -107,33 +107,8 @@ class Worker:
 
 
 @cache
-def worker(module: str) -> Worker:
-    """The one worker for a module in this process; it ends with it."""
-    made = Worker(module)
+def worker(name: str) -> Worker:
+    """The one worker in this process for a file of `bounded/`; it ends with it."""
+    made = Worker(_BOUNDED / f"{name}.py")
     atexit.register(made.close)
     return made
-
-
-def _serve(module: str) -> None:
-    """The life of a worker: a line in, a line out, until there are no more."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever the module prints must not look like an answer
-    functions = importlib.import_module(module)
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for line in sys.stdin.buffer:
-        function, args, cpu_s = json.loads(line)
-        signal.setitimer(signal.ITIMER_PROF, cpu_s)
-        try:
-            reply = ["value", getattr(functions, function)(*args)]
-        except MemoryError:
-            reply = ["memory", ""]
-        except Exception as error:  # reported where it was asked
-            reply = ["error", f"{type(error).__name__}: {error}"]
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        answers.write(json.dumps(reply) + "\n")
-        answers.flush()
-
-
-if __name__ == "__main__":
-    _serve(sys.argv[1])

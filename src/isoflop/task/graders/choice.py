@@ -20,6 +20,7 @@ _CALLED = re.compile(
     r"(?:the\s+)?(?:option|choice|answer|letter)\s+\(?([A-J])\b\)?(?!')(.*)", re.IGNORECASE | re.DOTALL
 )
 _ANOTHER = re.compile(r"\s*(?:,|/|&|\band\b|\bor\b)\s*\(?[A-J]\b(?!\s+[a-z])")
+_ENUMERATED = re.compile(r"^\s*[*_]*\(?([A-J])[).:]", re.MULTILINE)
 _MENTION = re.compile(r"\(([A-J])\)|\b[Oo]ption\s+([A-J])\b")
 _CONCLUDED = re.compile(r"\b(?:is|are|was|were|be)\s+(?:the\s+)?(.+)$", re.DOTALL)
 
@@ -30,8 +31,8 @@ class Choice(Grader):
     """The answer is one of the options A, B, C, ...: named by its letter, or by its text where `choices` lists them.
 
     Looks in a box, after "the answer is", at the first line, at the last line, and then for the only option that is
-    mentioned as "(B)" or "option B". A letter counts where it stands as a label, so "A cat" is not option A; two
-    letters, or a letter with the text of another option, are no answer.
+    mentioned as "(B)" or "option B". A letter counts where it stands as a label, so "A cat" is not option A. Two
+    letters, a letter with the text of another option, and a discussion of one option a line are no answer.
 
     Args:
         choices: the texts of the options in order; without them, the letters A to J.
@@ -48,14 +49,14 @@ class Choice(Grader):
 
     def extract(self, text: str) -> str | None:
         """The letter of the option, in upper case."""
-        whole = ""
+        enumerates = len(set(_ENUMERATED.findall(text))) > 1
         for place, piece in places(text, self.take, "first_line", "last_line", "whole"):
             if place == "whole":
-                whole = piece
-            elif letter := self._letter(piece):
+                mentioned = _mentioned(piece)
+                return mentioned.pop() if len(mentioned) == 1 and mentioned <= set(self._letters) else None
+            if not (enumerates and place.endswith("_line")) and (letter := self._letter(piece)):
                 return letter
-        mentioned = {a or b for a, b in _MENTION.findall(whole)}
-        return mentioned.pop() if len(mentioned) == 1 and mentioned <= set(self._letters) else None
+        return None
 
     def canonical(self, answer: str) -> str:
         """The letter of the option, or the words if they are none."""
@@ -86,9 +87,14 @@ class Choice(Grader):
         else:
             concluded = _CONCLUDED.search(phrase)
             return self._of_text(phrase) or (self._of_text(concluded[1]) if concluded else None)
-        contradicted = (self._of_text(rest) or letter) != letter
-        return letter if letter in self._letters and not contradicted else None
+        others = {letter} ^ {self._of_text(rest) or letter, *_mentioned(phrase), letter}
+        return letter if letter in self._letters and not others else None
 
     def _of_text(self, text: str) -> str | None:
         form = normal(text)
         return next((letter for letter, choice in zip(_LETTERS, self.choices) if normal(choice) == form), None)
+
+
+def _mentioned(text: str) -> set[str]:
+    """The options spoken of as "(B)" or "option B"."""
+    return {in_brackets or called for in_brackets, called in _MENTION.findall(text)}

@@ -52,7 +52,7 @@ def normal(answer: str, case: bool = False) -> str:
     >>> normal(" The  Beatles. ") == normal("beatles")
     True
     """
-    text = unicodedata.normalize("NFC", _TEXT.sub(r" \\1 ", answer)).translate(_QUOTES)
+    text = unicodedata.normalize("NFC", _TEXT.sub(r" \1 ", answer)).translate(_QUOTES)
     text = text if case else text.casefold()
     words = (_word(word) for word in re.sub(r"(?<=[^\W\d])-(?=[^\W\d])", " ", text).split())
     kept = [word for word in words if word]
@@ -62,8 +62,10 @@ def normal(answer: str, case: bool = False) -> str:
 
 
 def _word(word: str) -> str:
-    """Without punctuation around it, apostrophes in it, and commas between its thousands."""
+    """Without punctuation around it, apostrophes in it, dots between initials, and commas between thousands."""
     word = word.strip(_AROUND_WORDS).rstrip(".,;:!?").strip(_AROUND_WORDS).lstrip(",;:!?¿¡")
     if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", word):
         return word.replace(",", "")
+    if re.fullmatch(r"([^\W\d]\.)+[^\W\d]", word):
+        return word.replace(".", "")
     return re.sub(r"(?<=\w)'(?=\w)", "", word)

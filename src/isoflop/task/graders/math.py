@@ -13,12 +13,18 @@ from isoflop.task.completion import Take, places
 from isoflop.task.graders.exact import normal
 from isoflop.task.graders.numeric import Numeric
 from isoflop.task.quantity import Quantity, quantities, quantity
+from isoflop.task.units import read_unit
 from isoflop.task.worker import OverLimit, worker
 
-_SYMBOLIC = "isoflop.task.symbolic"
+_WORDS, _UNREAD = "words: ", "text: "
+_LONGEST = 1000
+"""No formula longer than this is read (characters)."""
 _FORMULA = re.compile(
     r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<![\\\w])\$(?!\s)([^$\n]+?)(?<![\s\\])\$(?!\d)", re.DOTALL
 )
+_JOINED = re.compile(r"\s*(?:,|,?\s*\b(?:or|and)\b)\s*")
+_PROSE = re.compile(r"\n|(?<!\\)\b[A-Za-z']{2,}[,:]?\s+[A-Za-z']{2,}")
+_UNIT = re.compile(r"(?<=\S)\s*(?:\\[,;: ]\s*)*(?:\\(?:text|mathrm)\s*\{\s*([^{}]+?)\s*\}|(?<=\s)([A-Za-z]{2,}))$")
 _REASONS = re.compile(r"\s(?:because|since|which|so that)\b|,\s+(?:because|since|which|so|as)\b")
 _WORD = re.compile(r"\\(?:text|mathrm|textbf)\s*\{[^{}\\]*[A-Za-z]{2}[^{}\\]*\}|[A-Za-z]{3,}(?:[ -][A-Za-z]+)*")
 _FUNCTIONS = re.compile(
@@ -35,7 +41,8 @@ class Math(Grader):
     units follow `numeric` (its rules for units hold); a single letter behind a number is a variable unless it stands in
     `\text{}`. Words are compared as words. `\{1,2\}` is not `(1,2)`; `x=5` is `5`; an equation is its multiples.
 
-    Looks for `\boxed{}`, then for "the answer is", then for the last formula, then for the last number.
+    Looks for `\boxed{}`, then for "the answer is", then for the last formula; a line without prose is one as a whole,
+    and in prose without formulas the last number is.
 
     Comparing runs in a process of its own with a limit of CPU time. An answer that cannot be simplified within it
     (10^{10^{10}}) is wrong; two that can, but cannot be compared within it, are the grader's fault, and vote apart.
@@ -48,7 +55,7 @@ class Math(Grader):
 
     unit: str | None = None
     take: Take = "auto"
-    cpu_s: float = 5.0
+    cpu_s: float = 3.0
 
     def __post_init__(self) -> None:
         if find_spec("math_verify") is None:
@@ -57,17 +64,17 @@ class Math(Grader):
     def extract(self, text: str) -> str | None:
         """The formula of the answer."""
         for place, piece in places(text, self.take, "whole"):
-            formulas = [_inside(match) for match in _FORMULA.finditer(piece)]
+            formulas = _formulas(piece)
             if place == "boxed":
                 return piece
             if place == "stated":
                 return formulas[0] if formulas else _REASONS.split(piece, maxsplit=1)[0].strip()
             if formulas:
                 return formulas[-1]
+            if self.take != "auto" or not _PROSE.search(piece.strip()):
+                return piece.strip()
             if found := quantities(piece):
                 return found[-1].text
-            if self.take != "auto":
-                return piece
         return None
 
     def canonical(self, answer: str) -> str:
@@ -75,8 +82,8 @@ class Math(Grader):
         if _quantity(answer):
             return self._numeric.canonical(answer)
         if _is_words(answer):
-            return f"words: {normal(answer)}"
-        return _form(_bare(answer), self.cpu_s) or f"text: {' '.join(answer.split())}"
+            return f"{_WORDS}{normal(answer)}"
+        return _form(_without_unit(answer), self.cpu_s) or f"{_UNREAD}{' '.join(answer.split())}"
 
     def same(self, a: str, b: str) -> bool:
         """Whether two answers are equal; no, if that could not be told."""
@@ -89,11 +96,9 @@ class Math(Grader):
             GraderError: the comparison went over its limit, although the answer is not to blame.
         """
         told = [self._equal(answer, right) for right in (question.answer, *question.aliases)]
-        if any(told):
-            return 1.0
-        if None in told and not self.canonical(answer).startswith("text: "):
+        if None in told and not any(told):
             raise GraderError(f"{answer!r} and {question.answer!r} cannot be compared in {self.cpu_s:g} s of CPU time")
-        return 0.0
+        return float(any(told))
 
     def suited(self, answer: str) -> Math:
         """With the unit of the right answer as that of bare numbers."""
@@ -108,16 +113,30 @@ class Math(Grader):
 
     def _equal(self, a: str, b: str) -> bool | None:
         """Whether two answers are equal; None if it could not be told."""
-        if self.canonical(a) == self.canonical(b):
+        forms = self.canonical(a), self.canonical(b)
+        if forms[0] == forms[1]:
             return True
         if _quantity(a) and _quantity(b):
             return self._numeric.same(a, b)
-        if _is_words(a) or _is_words(b) or {_brackets(a), _brackets(b)} == {"set", "row"}:
+        if any(form.startswith((_UNREAD, _WORDS)) for form in forms) or {_brackets(a), _brackets(b)} == {"set", "row"}:
             return False
         try:
-            return _same(*sorted((_bare(a), _bare(b))), self.cpu_s)
+            return _same(*sorted((_without_unit(a), _without_unit(b))), self.cpu_s)
         except (OverLimit, GraderError):
             return None
+
+
+def _formulas(text: str) -> list[str]:
+    """The formulas in a text, those joined by "or", "and" or a comma as one."""
+    found: list[str] = []
+    end = -1
+    for match in _FORMULA.finditer(text):
+        if found and _JOINED.fullmatch(text, end, match.start()):
+            found[-1] += f", {_inside(match)}"
+        else:
+            found.append(_inside(match))
+        end = match.end()
+    return found
 
 
 def _bare(answer: str) -> str:
@@ -130,6 +149,13 @@ def _bare(answer: str) -> str:
 def _inside(match: re.Match[str]) -> str:
     """What stands between the marks of a formula."""
     return str(match[match.lastindex or 0]).strip()
+
+
+def _without_unit(answer: str) -> str:
+    """A formula without the unit behind it: that is compared only behind plain numbers."""
+    bare = _bare(answer)
+    match = _UNIT.search(bare)
+    return bare[: match.start()].strip() if match and read_unit(match[1] or match[2]) else bare
 
 
 def _brackets(answer: str) -> str:
@@ -157,8 +183,10 @@ def _quantity(answer: str) -> Quantity | None:
 
 @lru_cache(maxsize=65536)
 def _form(answer: str, cpu_s: float) -> str | None:
+    if len(answer) > _LONGEST:
+        return None
     try:
-        form = worker(_SYMBOLIC).call("form", answer, cpu_s=cpu_s)
+        form = worker("symbolic").call("form", answer, cpu_s=cpu_s)
     except (OverLimit, GraderError):
         return None
     return None if form is None else str(form)
@@ -166,4 +194,4 @@ def _form(answer: str, cpu_s: float) -> str | None:
 
 @lru_cache(maxsize=65536)
 def _same(a: str, b: str, cpu_s: float) -> bool:
-    return bool(worker(_SYMBOLIC).call("same", a, b, cpu_s=cpu_s))
+    return bool(worker("symbolic").call("same", a, b, cpu_s=cpu_s))

@@ -82,7 +82,7 @@ class Numeric(Grader):
 @lru_cache(maxsize=65536)
 def _read(answer: str, unit: str, unit_required: bool) -> tuple[Fraction | None, str]:
     """An answer in the unit asked for, with its canonical words; no number, if it is none or in another dimension."""
-    words = " ".join(answer.casefold().split())
+    words = f"text: {' '.join(answer.casefold().split())}"
     found = quantity(answer)
     if found is None:
         return None, words

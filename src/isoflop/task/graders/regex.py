@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import final
@@ -74,20 +73,6 @@ class Regex(Grader):
 @lru_cache(maxsize=65536)
 def _bounded(function: str, pattern: str, text: str, case: bool, cpu_s: float) -> object:
     try:
-        return worker(__name__).call(function, pattern, text, case, cpu_s=cpu_s)
+        return worker("patterns").call(function, pattern, text, case, cpu_s=cpu_s)
     except OverLimit as over:
         raise GraderError(f"pattern {pattern!r} on an answer of {len(text)} characters: {over}") from over
-
-
-# These two run in the worker.
-
-
-def matches(pattern: str, text: str, case: bool) -> bool:
-    """Whether the pattern matches all of the text."""
-    return re.fullmatch(pattern, text, re.DOTALL | (0 if case else re.IGNORECASE)) is not None
-
-
-def captured(pattern: str, text: str, case: bool) -> str | None:
-    """What the pattern's first group, or the pattern, matches last."""
-    found = deque(re.finditer(pattern, text, 0 if case else re.IGNORECASE), maxlen=1)
-    return found[0][1 if found[0].re.groups else 0] if found else None

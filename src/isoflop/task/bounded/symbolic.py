@@ -1,4 +1,4 @@
-"""Mathematical answers read and compared with `math-verify`; runs inside a worker process, which has the time limit."""
+"""Mathematical answers read and compared with `math-verify`."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (sympy has no types)
@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import sympy
-from math_verify import parse, verify
+from math_verify import LatexExtractionConfig, parse, verify
 
+# Units are for the grader: here they would be dropped, and with them variables of their names (5m).
+_LATEX = LatexExtractionConfig(boxed_match_priority=0)
+_READING = replace(_LATEX, normalization_config=replace(_LATEX.normalization_config, units=False))
 logging.disable(logging.WARNING)  # it warns that its own time limit is off; the worker has one
 
 
 @lru_cache(maxsize=4096)
 def _read(answer: str) -> tuple[Any, ...]:
-    return tuple(parse(rf"\boxed{{{answer}}}", parsing_timeout=0))  # 0: no limit of its own
+    return tuple(parse(rf"\boxed{{{answer}}}", [_READING], parsing_timeout=0))  # 0: no limit of its own
 
 
 def form(answer: str) -> str | None:
