@@ -62,6 +62,8 @@ class Generator(ABC):
 
     alphabet: ClassVar[str]
     """Every character a prompt or response can hold, `PROMPT_END` and `RESPONSE_END` among them."""
+    ends: ClassVar[tuple[str, str]] = (PROMPT_END, RESPONSE_END)
+    """The characters that end a prompt and a response."""
     room: ClassVar[tuple[int, int]]
     """The longest prompt and the longest response (characters)."""
     trained: ClassVar[tuple[int, ...]]

@@ -1,0 +1,80 @@
+"""The shipped weights: one safetensors file a model, told apart and guarded by their digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors.torch import load, save
+
+from isoflop.model.base import ModelError
+from isoflop.model.tiny.decoder import Architecture, Decoder
+
+SHIPPED = Path(__file__).parent / "weights"
+_MANIFEST = "digests.json"
+
+
+def names(folder: Path = SHIPPED) -> list[str]:
+    """The models of a folder, smaller ones of a task first."""
+
+    def order(name: str) -> tuple[str, float]:
+        task, _, size = name.rpartition("-")
+        return task, float(size.removesuffix("k"))
+
+    return sorted(_manifest(folder), key=order)
+
+
+def write(decoder: Decoder, task: str, folder: Path = SHIPPED) -> str:
+    """Put a model into a folder and its digest into the folder's manifest.
+
+    Args:
+        decoder: the model.
+        task: what it was trained on.
+        folder: where to.
+
+    Returns:
+        Its name: the task and the thousands of its parameters, such as `chain-33k`.
+    """
+    name = f"{task}-{round(decoder.architecture.shape.params / 1000)}k"
+    # Keys sorted, so that equal weights make an equal file.
+    metadata = {"architecture": json.dumps(asdict(decoder.architecture), sort_keys=True)}
+    content = save({key: value.contiguous() for key, value in sorted(decoder.state_dict().items())}, metadata)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.safetensors").write_bytes(content)
+    manifest = {**_manifest(folder), name: hashlib.sha256(content).hexdigest()}
+    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return name
+
+
+def read(name: str, folder: Path = SHIPPED) -> tuple[Decoder, str]:
+    """A model by its name, and its digest.
+
+    Raises:
+        ValueError: there is none of this name; the message lists those that exist.
+        ModelError: the file is missing, or is not the one that the manifest knows.
+    """
+    manifest = _manifest(folder)
+    if name not in manifest:
+        raise ValueError(f"there is no tiny model {name!r}; there are {', '.join(names(folder)) or 'none'}")
+    path = folder / f"{name}.safetensors"
+    if not path.is_file():
+        raise ModelError(f"the weights {path} are missing; install isoflop again", fatal=True)
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != manifest[name]:
+        raise ModelError(
+            f"the weights {path} are corrupt: their SHA-256 is {digest[:16]}..., not {manifest[name][:16]}...; "
+            "install isoflop again",
+            fatal=True,
+        )
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    decoder = Decoder(Architecture(**json.loads(header["__metadata__"]["architecture"])))
+    decoder.load_state_dict(load(content))
+    return decoder.eval(), digest
+
+
+def _manifest(folder: Path) -> dict[str, str]:
+    path = folder / _MANIFEST
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -1,0 +1,35 @@
+import re
+
+from isoflop.task.generate.base import Example
+from isoflop.task.generate.chain import Chain
+
+
+def test_the_answer_is_what_python_says():
+    for index in range(200):
+        e = Chain().problem("test", index)
+        numbers = [int(n[::-1]) for n in re.findall(r"\d\d", e.prompt)]
+        total = numbers[0]
+        for op, n in zip(re.findall(r"[-+*]", e.prompt), numbers[1:], strict=True):
+            total = {"+": total + n, "-": total - n, "*": total * n}[op] % 100
+        assert e.answer == str(total)
+        assert len(numbers) == e.difficulty
+
+
+def test_a_step_is_judged_by_the_total_before_it():
+    e = Chain().written(17, ("+", "*"), [5, 3])
+    assert e.response == "22 66 \n"
+    assert Chain().check_steps(e.prompt, "23 69 \n") == [False, True]  # 32 is wrong, but 32 * 3 = 96
+    assert Chain().check_steps(e.prompt, "22 66 66 \n") == [True, True, False]
+    assert Chain().check_steps(e.prompt, "2") == [False]
+
+
+def test_numbers_change_and_the_program_stays():
+    a, b = (Chain().written(start, ("*", "-"), [9, start]) for start in (11, 47))
+    assert re.sub(r"\d", "d", a.prompt) == re.sub(r"\d", "d", b.prompt)
+    assert a.answer != b.answer
+
+
+def test_the_answer_is_read_from_a_whole_number_only():
+    assert Chain().extract("22 66 \n") == "66"
+    assert Chain().extract("22 6") is None
+    assert Chain().grade(Example("71*51+36-79:", (), "21", 4), "55 81 12 \n") == 1
