@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 Array = npt.NDArray[np.float64]
 LEVEL = 0.95
@@ -97,6 +97,6 @@ def proportion(right: int, of: int) -> Estimate:
     if not of:
         return Estimate(float("nan"), 0.0, 1.0)
     tail = (1 - LEVEL) / 2
-    low = float(beta.ppf(tail, right, of - right + 1)) if right else 0.0
-    high = float(beta.ppf(1 - tail, right + 1, of - right)) if right < of else 1.0
+    low = float(betaincinv(right, of - right + 1, tail)) if right else 0.0
+    high = float(betaincinv(right + 1, of - right, 1 - tail)) if right < of else 1.0
     return Estimate(right / of, low, high)
