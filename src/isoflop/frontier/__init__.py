@@ -4,7 +4,7 @@ from isoflop.frontier.coverage import Coverage, Difficulty, coverage, difficulty
 from isoflop.frontier.curve import Curve, curves
 from isoflop.frontier.estimate import Difference, Estimate
 from isoflop.frontier.frontier import Band, Frontier, FrontierError, Point
-from isoflop.frontier.plan import Plan, Tenfold, plan
+from isoflop.frontier.plan import Plan, Tenfold, plan, plan_from
 
 __all__ = [
     "Band",
@@ -22,4 +22,5 @@ __all__ = [
     "curves",
     "difficulty",
     "plan",
+    "plan_from",
 ]

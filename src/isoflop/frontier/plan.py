@@ -28,12 +28,13 @@ class Tenfold:
 
     Args:
         quality: expected mean quality.
-        how: `measured`; `coverage law` where the choice follows it; or `coverage law, a bound`, what ten times the
-            samples would hold for a perfect verifier to find.
+        how: `measured` or `coverage law`.
+        bound: it is what ten times the samples would hold for a perfect verifier to find, not what the choice would.
     """
 
     quality: Estimate
     how: str
+    bound: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Plan:
             choice, or corrected for it where there were none.
         answers: how many answers the chosen method gave at most, so `choice.step + 1` of so many (count).
         chosen: quality on the problems it was chosen by, which flatters it.
-        chosen_on: the split, or splits, it was chosen on.
-        checked_on: the split it was measured on; the same if there was only one.
+        chosen_on: the split it was chosen on, or `all` where there are not both.
+        checked_on: the split it was measured on, or `all`.
         cheaper: the cheapest point of the frontier that is not shown to be worse (p > 0.05) on the problems that the
             choice was made by.
         gain: how much better the choice is than the cheapest point of all, on the problems it was measured on.
@@ -76,7 +77,8 @@ class Plan:
             f"(chosen on {self.chosen_on}, measured on {self.checked_on})",
         ]
         if self.tenfold:
-            lines.append(f"ten times the budget: quality {self.tenfold.quality} ({self.tenfold.how})")
+            most = " at most" if self.tenfold.bound else ""
+            lines.append(f"ten times the budget: quality{most} {self.tenfold.quality} ({self.tenfold.how})")
         return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
 
 
@@ -105,30 +107,38 @@ def plan(
     Raises:
         FrontierError: no frontier can be drawn on the budget's axis, or nothing is so cheap.
     """
-    splits = {r.split for r in records}
-    all_of_them = " and ".join(sorted(splits))
-    held_out = {"dev", "test"} <= splits
-    chosen_on, checked_on = ("dev", "test") if held_out else (all_of_them, all_of_them)
-    fronts = [
-        Frontier(records, budget.axis, uses, split, no_answer, draws)
-        for split in (("dev", "test") if held_out else (None,))
-    ]
+    held_out = {"dev", "test"} <= {r.split for r in records}
+    splits = ("dev", "test") if held_out else (None,)
+    fronts = [Frontier(records, budget.axis, uses, split, no_answer, draws) for split in splits]
+    return plan_from(fronts, budget, coverage(graded, splits[-1], draws))
+
+
+def plan_from(fronts: Sequence[Frontier], budget: Budget, found: Sequence[Coverage] = ()) -> Plan:
+    """`plan` from frontiers that are there already.
+
+    Args:
+        fronts: that of the problems to choose by and that of the problems to measure on; one alone serves as both.
+        budget: the most a problem may cost on average, per use.
+        found: coverage, from which ten times the budget can be forecast.
+
+    Raises:
+        FrontierError: nothing is so cheap.
+    """
     first, last = fronts[0], fronts[-1]
     chosen = _best(first, budget.limit)
     choice = _checked(fronts, chosen, budget.limit)
-    curve = last.curve(choice.method, choice.model)
     return Plan(
         budget=budget,
-        uses=uses,
+        uses=last.uses,
         choice=choice,
-        answers=max(curve.steps) + 1,
+        answers=max(last.curve(choice.method, choice.model).steps) + 1,
         chosen=chosen.quality,
-        chosen_on=chosen_on,
-        checked_on=checked_on,
+        chosen_on=first.split or "all",
+        checked_on=last.split or "all",
         cheaper=_cheaper(first, chosen),
         gain=last.gain(choice, min(last.points, key=lambda p: p.cost.value)),
-        tenfold=_tenfold(fronts, choice, budget.limit, coverage(graded, "test" if held_out else None, draws)),
-        warnings=(*_warnings(fronts, choice, budget, checked_on),),
+        tenfold=_tenfold(fronts, choice, budget.limit, found),
+        warnings=(*_warnings(fronts, choice, budget),),
     )
 
 
@@ -163,13 +173,13 @@ def _tenfold(fronts: Sequence[Frontier], choice: Point, limit: float, found: Seq
     if of_model is None:
         return None
     if fronts[-1].curve(choice.method, choice.model).bound:  # its curve is coverage itself
-        how, samples = "coverage law", _samples(of_model, choice.quality.value)
+        bound, samples = False, _samples(of_model, choice.quality.value)
     else:
-        how = "coverage law, a bound"
+        bound = True
         single = next((c for c in fronts[-1].curves if (c.model, c.method) == (choice.model, "single")), None)
         samples = None if single is None else choice.cost.value / float(single.cost.mean())
     expected = None if samples is None else of_model.forecast(TENFOLD * samples)
-    return None if expected is None else Tenfold(expected, how)
+    return None if expected is None else Tenfold(expected, "coverage law", bound)
 
 
 def _samples(measured: Coverage, quality: float) -> float | None:
@@ -180,15 +190,15 @@ def _samples(measured: Coverage, quality: float) -> float | None:
     return math.exp(brentq(lambda log_k: float(law(math.exp(log_k))) - quality, math.log(_FEWEST), math.log(_MOST)))
 
 
-def _warnings(fronts: Sequence[Frontier], choice: Point, budget: Budget, checked_on: str) -> Iterator[str]:
+def _warnings(fronts: Sequence[Frontier], choice: Point, budget: Budget) -> Iterator[str]:
     last = fronts[-1]
     if len(fronts) == 1:
         yield (
-            f"there is only the split {checked_on}, so the choice was made and measured on the same problems; "
+            "the choice was made and measured on the same problems, as there are not both a dev and a test split; "
             "the optimism of that is estimated and taken off"
         )
     if choice.cost.value > budget.limit:
-        yield f"on {checked_on} it costs {choice.cost.value:.4g} {budget.axis} a problem, over the budget"
+        yield f"measured, it costs {choice.cost.value:.4g} {budget.axis} a problem: over the budget"
     if last.unknown:
         yield f"not considered, as its cost in {budget.axis} is unknown: {', '.join(last.unknown)}"
     if last.left_out:
