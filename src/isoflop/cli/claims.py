@@ -16,7 +16,7 @@ claims_app = typer.Typer(rich_markup_mode=None)
 
 @claims_app.callback(invoke_without_command=True)
 def list_claims(ctx: typer.Context, json: JsonOption = False) -> None:
-    """List what the papers claim, with what testing it brought; `claims run SLUG` tests one."""
+    """List the papers' claims, or test one."""
     if ctx.invoked_subcommand:
         return
     found = claims()
