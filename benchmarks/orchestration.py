@@ -148,7 +148,7 @@ def main() -> None:
     with instant(LATENCY_S) as url:
         slow = time_clients(url, 1 + rounds // 3, list(CLIENTS))
     print(
-        f"\n{PROBLEMS} problems x {SAMPLES} samples at {1e3 * LATENCY_S:.0f} ms latency: fraction of ideal ({ideal:.0f}/s)"
+        f"\n{PROBLEMS} problems x {SAMPLES} samples, {1e3 * LATENCY_S:.0f} ms latency: share of ideal ({ideal:.0f}/s)"
     )
     for name, t in slow.items():
         print(f"{name:26}{statistics.median(t.per_s) / ideal:15.2f}")

@@ -69,7 +69,7 @@ def test_records_and_grades_come_back_sorted_and_replace_themselves(tmp_path):
 def test_the_ledger_tells_charged_budgeted_and_paid_apart(tmp_path):
     with Store(tmp_path / "s.db") as store:
         store.put_samples([sample(i, run="old" if i < 3 else "r") for i in range(1, 6)])
-        store.put_samples([sample(6, attempts=2, wasted=Cost(tokens_out=7))])
+        store.put_samples([sample(i, attempts=2, wasted=Cost(tokens_out=i + 1)) for i in (6, 7)])
         uses = [
             Use(0, sample(1).sample, "m", "a", "k", "generate", False),
             Use(1, sample(3).sample, "m", "a", "k", "generate", False),
@@ -87,9 +87,10 @@ def test_the_ledger_tells_charged_budgeted_and_paid_apart(tmp_path):
     assert (b.charged.tokens_out, b.budgeted.tokens_out, b.paid.tokens_out) == (3 + 6, 6, 6)
     assert ledger["b", "judge"].paid.tokens_out == 4
     assert ledger["b", "retry"].paid.tokens_out == 7
-    assert ledger["", "cancelled"].paid.tokens_out == 5  # paid for, and no method got it
+    assert ledger["", "cancelled"].paid.tokens_out == 5 + 7  # paid for, and no method got it
+    assert ledger["", "retry"].paid.tokens_out == 8
     assert math.isnan(a.charged.flops)
-    assert len(ledger) == 5
+    assert len(ledger) == 6
 
 
 def test_runs_are_found_by_name_beginning_or_last(tmp_path):

@@ -264,6 +264,7 @@ class Poster:
             raise HttpError(f"the proxy {where[0]}:{where[1]} answered {answer}", sent=False)
         transport = await loop.start_tls(writer.transport, connection, self._context, server_hostname=self._host)
         assert transport is not None
+        connection.tunnel = writer  # which closes the connection when it is collected
         connection.connection_made(transport)
 
 
@@ -275,6 +276,7 @@ class Connection(asyncio.Protocol):
         self.uses = 0
         self.idle_since: float | None = None
         """When it was last left without work (the loop's clock); None if it went from one request to the next."""
+        self.tunnel: asyncio.StreamWriter | None = None
         self.loop = asyncio.get_running_loop()
         self._poster = poster
         self._transport: asyncio.Transport | None = None

@@ -294,11 +294,14 @@ class Store:
                 again = (bool(shared), payer != run, FREE if wasted is None else _unpack(wasted))
                 groups.setdefault((model, method, "retry"), []).append(again)
         unused = self._db.execute(
-            "SELECT model, cost FROM samples WHERE run=? AND sample NOT IN (SELECT sample FROM uses WHERE run=?)",
+            "SELECT model, cost, wasted FROM samples "
+            "WHERE run=? AND sample NOT IN (SELECT sample FROM uses WHERE run=?)",
             (run, run),
         )
-        for model, cost in unused:
+        for model, cost, wasted in unused:
             groups.setdefault((model, "", "cancelled"), []).append((False, False, _unpack(cost)))
+            if wasted is not None:
+                groups.setdefault((model, "", "retry"), []).append((False, False, _unpack(wasted)))
         return [
             LedgerRow(
                 *key,
