@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from types import NoneType, UnionType
@@ -203,7 +204,7 @@ class _Row:
             return ()
         entry_point = str(getattr(grader, "entry_point", ""))
         try:
-            return tuple(_checks(test, entry_point) for test in (tests if _is_list(tests) else [tests]))
+            return _merged([_checks(test, entry_point) for test in (tests if _is_list(tests) else [tests])])
         except ValueError as error:
             self.wrong(f"{name}: {error}")
             return ()
@@ -212,7 +213,11 @@ class _Row:
 def _checks(test: object, entry_point: str) -> Checks:
     """One test of a row."""
     if isinstance(test, str) and test.strip():
-        return Asserts(test, entry_point or None)
+        if not re.search(r"^def check\(", test, re.MULTILINE):
+            return Asserts(test)
+        if not entry_point:
+            raise ValueError("check(candidate) needs the option entry_point, the function to check")
+        return Asserts(test, entry_point)
     if _is_object(test):
         if set(test) == {"input", "output"} and all(isinstance(text, str) for text in test.values()):
             return Stdio(((test["input"], test["output"]),))
@@ -222,6 +227,18 @@ def _checks(test: object, entry_point: str) -> Checks:
             return Calls(entry_point, (Case(tuple(test["args"]), test["expected"], test.get("kwargs", {})),))
     forms = "Python code, {args: [...], expected: value} or {input: text, output: text}"
     raise ValueError(f"a test must be {forms}, not {_shown(test)}")
+
+
+def _merged(tests: Sequence[Checks]) -> tuple[Checks, ...]:
+    """The same tests, with all calls and all pairs of input and output in one each, for one process instead of many."""
+    merged: list[Checks] = [test for test in tests if isinstance(test, Asserts)]
+    calls = [test for test in tests if isinstance(test, Calls)]
+    pairs = [test for test in tests if isinstance(test, Stdio)]
+    if calls:
+        merged.append(Calls(calls[0].function, tuple(case for test in calls for case in test.cases)))
+    if pairs:
+        merged.append(Stdio(tuple(case for test in pairs for case in test.cases)))
+    return tuple(merged)
 
 
 def _is_object(value: object) -> TypeGuard[dict[str, Any]]:

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from importlib.util import find_spec
 from typing import final
 
 from isoflop.sandbox import Checks, Limits, Sandbox
@@ -47,6 +48,8 @@ class Code(Grader):
     def __post_init__(self) -> None:
         if self.entry_point and not re.fullmatch(r"(Solution\.)?[A-Za-z_]\w*", self.entry_point):
             raise ValueError(f"entry_point {self.entry_point!r} is no name of a function")
+        if missing := [package for package in self.packages if find_spec(package) is None]:
+            raise ValueError(f"package {missing[0]!r} is not installed, so programs cannot import it")
         Limits(cpu_s=self.cpu_s, memory_bytes=self.memory_bytes)
 
     def extract(self, text: str) -> str | None:
@@ -85,7 +88,9 @@ class Code(Grader):
     def program(self, answer: str, question: Question) -> str:
         """The whole program that an answer stands for."""
         prompt = question.prompt
-        if not (isinstance(prompt, str) and self.entry_point and _defines(prompt, self.entry_point)):
+        if not isinstance(prompt, str) or not self.entry_point:
+            return answer
+        if not _defines(prompt, self.entry_point) or _tree(prompt) is None:
             return answer
         if _defines(answer, self.entry_point):
             return f"{prompt.rstrip()}\n\n{answer}"
@@ -155,6 +160,9 @@ def _passes(program: str, test: _Test, grader: Code) -> bool:
 @cache
 def _sandbox(limits: Limits, packages: tuple[str, ...]) -> Sandbox:
     """The one sandbox of this process for some limits; it ends with it."""
-    sandbox = Sandbox(limits, packages=packages)
+    try:
+        sandbox = Sandbox(limits, packages=packages)
+    except OSError as error:  # no sandbox on this system
+        raise GraderError(str(error)) from error
     atexit.register(sandbox.close)
     return sandbox
