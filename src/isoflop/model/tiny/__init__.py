@@ -91,7 +91,7 @@ class Tiny(LM):
         """
         prompt, positions = self._prompt(request.prompt)
         a, T = self._decoder.architecture, len(prompt)
-        most = min(request.sampling.max_tokens, a.context - 1 - positions[-1])
+        most = min(request.sampling.max_tokens, a.context - positions[-1])
         weights = self._engine.weight_bytes
         once = Cost(flops=a.shape.flops(T), bytes_moved=weights + a.shape.kv_traffic(T, value_bytes=4), tokens_in=T)
         slot = Cost(
@@ -151,7 +151,7 @@ class Tiny(LM):
                 f"the prompt has {answered} characters of a response; {self.name} takes less than {room} of them"
             )
         try:
-            return a.encode(text), a.positions(text)
+            return a.encode(text), a.positions(text + a.response_end)
         except ValueError as error:
             raise ModelError(f"{self.name} cannot read the prompt: {error}") from error
 

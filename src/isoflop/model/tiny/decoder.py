@@ -201,9 +201,10 @@ class Decoder(nn.Module):
 
 
 def architecture_for(parameters: float, alphabet: str, ends: tuple[str, str], room: tuple[int, int]) -> Architecture:
-    """The network nearest to a number of parameters, among those whose width is a multiple of 16.
+    """The network nearest to a number of parameters, among those 16 or a multiple of 32 wide.
 
-    Heads are 16 wide, keys and values have half as many, and depth grows with width: 3 blocks to 64, 4 above.
+    Heads are 16 wide, keys and values have half as many (one for a single head), and depth grows with width:
+    3 blocks to 64, 4 above.
 
     Args:
         parameters: wanted (count).
@@ -223,8 +224,8 @@ def architecture_for(parameters: float, alphabet: str, ends: tuple[str, str], ro
             width=width,
             layers=3 if width <= 64 else 4,
             heads=heads,
-            kv_heads=heads // 2,
+            kv_heads=max(heads // 2, 1),
             hidden=width * 5 // 2,
         )
 
-    return min((of(width) for width in range(32, 513, 32)), key=lambda a: abs(a.shape.params - parameters))
+    return min((of(width) for width in (16, *range(32, 513, 32))), key=lambda a: abs(a.shape.params - parameters))

@@ -29,7 +29,7 @@ class Job:
 
     Args:
         prompt: its tokens.
-        positions: their positions.
+        positions: their positions, and that of the first token to draw.
         seeds: one a slot.
         sampling: how to draw.
     """
@@ -174,7 +174,7 @@ class Engine:
         T = len(job.prompt)
         padded = -(-T // _KEYS) * _KEYS
         tokens = torch.tensor(job.prompt + [PAD] * (padded - T))[None]
-        positions = torch.tensor(job.positions + [0] * (padded - T))[None]
+        positions = torch.tensor(job.positions[:T] + [0] * (padded - T))[None]
         x, k, v = prefilled(self._decoder, tokens, positions)
         x = x[0, T - 1 : T].expand(_ROWS, -1).contiguous()
         busy, was = time.process_time(), self._busy
@@ -191,11 +191,11 @@ class Engine:
         a, s = self._a, job.sampling
         self._owner.append((job, slot))
         self._length[row] = len(job.prompt)
-        self._position[row] = job.positions[-1]
+        self._position[row] = job.positions[-1] - 1  # of the last token
         self._mask[row] = -torch.inf
         self._mask[row, :, : len(job.prompt)] = 0
         self._drawn[row] = 0
-        self._most[row] = min(s.max_tokens, a.context - 1 - job.positions[-1])
+        self._most[row] = min(s.max_tokens, a.context - job.positions[-1])
         self._uniform[row] = uniforms(job.seeds[slot], a.context + 1)
         self._temperature[row], self._top_p[row] = s.temperature, s.top_p
         self._may_end[row] = False

@@ -27,17 +27,23 @@ def _digits(total: int) -> str:
     return f"{total:02d}"[::-1]
 
 
+def _operand(rng: random.Random, op: str) -> int:
+    if op == "*":
+        return rng.randrange(2, 10)
+    return rng.randrange(1, 10) if rng.random() < 0.5 else rng.randrange(10, _MODULUS)
+
+
 @final
 @dataclass(frozen=True)
 class Chain(Generator):
-    """Add, subtract and multiply numbers from 0 to 99, modulo 100, one step an operand.
+    """Add, subtract and multiply, modulo 100, one step an operand.
 
     All numbers are two digits, least significant first; a step is the new total and a space, and so as long as its
     operand. The difficulty counts the numbers. The layout does not depend on the numbers, so that these can be changed
     and the program kept, as in InfinityMATH.
 
     >>> Chain().draw(random.Random(1), 4)
-    Example(prompt='71*51+36-79:', steps=('55 ', '81 ', '12 '), answer='21', difficulty=4)
+    Example(prompt='71*30+80-70:', steps=('15 ', '95 ', '25 '), answer='52', difficulty=4)
     """
 
     alphabet: ClassVar[str] = "0123456789+-* :\n"
@@ -46,10 +52,10 @@ class Chain(Generator):
     beyond: ClassVar[tuple[int, ...]] = (7, 8)
 
     def draw(self, rng: random.Random, difficulty: int) -> Example:
-        """A start and `difficulty - 1` operations, all equally likely."""
+        """A start and `difficulty - 1` operations: times 2 to 9, or plus or minus one digit or two, as likely."""
         start = rng.randrange(_MODULUS)
         program = tuple(rng.choice("+-*") for _ in range(difficulty - 1))
-        return self.written(start, program, [rng.randrange(_MODULUS) for _ in program])
+        return self.written(start, program, [_operand(rng, op) for op in program])
 
     def written(self, start: int, program: tuple[str, ...], operands: list[int]) -> Example:
         """The problem that applies `program`, a tuple of operators, to `start` with these operands."""
