@@ -25,6 +25,7 @@ from isoflop.frontier import (
     difficulty,
     plan_from,
 )
+from isoflop.frontier.plan import NOT_SHOWN
 from isoflop.method.search.pool import Pool
 from isoflop.record import LedgerRow, Record
 from isoflop.report.words import amount, cost, interval, points, quality
@@ -50,6 +51,21 @@ class Summary:
     last: Point
     area: Estimate
     gain: Difference | None
+
+
+@dataclass(frozen=True)
+class Once:
+    """A point against asking the same model once.
+
+    Args:
+        quality: of asking once.
+        gain: of the point over it, paired.
+        times: how many times its cost the point has.
+    """
+
+    quality: float
+    gain: Difference
+    times: float
 
 
 @dataclass(frozen=True)
@@ -80,16 +96,19 @@ class Findings:
     Args:
         study: what to tell about.
         axis: what cost means; the axis of the first budget unless given, or the first that is known.
+        frontiers: those of the same study that are there already.
 
     Raises:
         FrontierError: `axis` is given and no frontier can be drawn on it.
     """
 
-    def __init__(self, study: Study, axis: Axis | None = None) -> None:
+    def __init__(
+        self, study: Study, axis: Axis | None = None, frontiers: dict[Axis, Frontier | str] | None = None
+    ) -> None:
         self.study = study
         splits = {r.split for r in study.records}
         self.split = "test" if {"dev", "test"} <= splits else None
-        self._frontiers: dict[Axis, Frontier | str] = {}
+        self._frontiers: dict[Axis, Frontier | str] = {} if frontiers is None else frontiers
         if axis is not None:
             self.axis: Axis = axis
             if isinstance(why := self.on(axis), str):
@@ -101,6 +120,10 @@ class Findings:
             self.axis = (known or order)[0]
 
     # Numbers
+
+    def of(self, axis: Axis) -> Findings:
+        """The same study on another axis."""
+        return self if axis == self.axis else Findings(self.study, axis, self._frontiers)
 
     def on(self, axis: Axis) -> Frontier | str:
         """The frontier on an axis, or why there is none."""
@@ -177,6 +200,14 @@ class Findings:
             else next((c for c in front.curves if c.model == model and c.method == "single"), None)
         )
 
+    def once(self, point: Point) -> Once | None:
+        """A point against asking its model once; None where that is what it is, or nobody asked once."""
+        front, base = self.frontier, self.baseline(point.model)
+        if front is None or base is None or point.method == base.method:
+            return None
+        least = front.point(base, 0)
+        return Once(least.quality.value, front.gain(point, least), point.cost.value / least.cost.value)
+
     @cached_property
     def plans(self) -> list[Plan]:
         """Plans at budgets from the cheapest point to the dearest, a factor of the same size apart; no two alike."""
@@ -241,14 +272,12 @@ class Findings:
         problems = f"{front.problems} {self.split or ''} problems".replace("  ", " ")
         does = f"solves {found} of the {problems}" if self.share else f"reaches a quality of {found} on {problems}"
         said = [f"{self.name(choice)} {does} for {cost(choice.cost.value, self.axis)} each."]
-        base = self.baseline(choice.model)
-        if base is not None and choice.method != base.method:
-            once = front.point(base, 0)
-            gain = front.gain(choice, once)
+        if (once := self.once(choice)) is not None:
+            unit = " points" if self.share else ""
             said.append(
-                f"That is {points(gain.estimate, self.share)}{' points' if self.share else ''} over asking the model once "
-                f"({quality(once.quality.value, self.share)}), for {choice.cost.value / once.cost.value:.3g} times the "
-                f"cost{'' if gain.p <= 0.05 else '; so small a gain may be chance'}."
+                f"That is {points(once.gain.estimate, self.share)}{unit} over asking the same model once "
+                f"({quality(once.quality, self.share)}), for {once.times:.3g} times the cost"
+                f"{'' if once.gain.p <= NOT_SHOWN else '; so small a gain may be chance'}."
             )
         if best.cheaper is not None:
             said.append(
@@ -282,15 +311,26 @@ class Findings:
         return f"{method} on {self.model(model)}" if len(self._short) > 1 else method
 
     @cached_property
+    def models(self) -> list[str]:
+        """The models, in order of appearance."""
+        return list(dict.fromkeys(r.model for r in self.study.records))
+
+    @cached_property
+    def _last_step(self) -> dict[tuple[str, str], int]:
+        last: dict[tuple[str, str], int] = {}
+        for r in self.study.records:
+            last[r.model, r.method] = max(r.step, last.get((r.model, r.method), 0))
+        return last
+
+    @cached_property
     def _short(self) -> dict[str, str]:
-        names = sorted({r.model for r in self.study.records})
+        names = self.models
         short = [n if len(n) <= _LONGEST_NAME else f"{n[: _LONGEST_NAME - 1]}…" for n in names]
         return dict(zip(names, short if len(set(short)) == len(short) else names, strict=True))
 
     def command(self, point: Point) -> str:
         """The method that ends where the point stops; in words where no hyper-parameter says that."""
-        steps = [r.step for r in self.study.records if (r.model, r.method) == (point.model, point.method)]
-        if point.step >= max(steps, default=0):
+        if point.step >= self._last_step.get((point.model, point.method), 0):
             return point.method
         try:
             method = read_method(point.method)

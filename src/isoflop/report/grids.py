@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +13,8 @@ from isoflop.report.findings import Findings
 from isoflop.report.words import amount, cost, interval, points, quality
 
 MOST_ROWS = 12
+MOST_PROBLEMS = 500
+MOST_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -122,3 +127,52 @@ def _thinned(rows: list[Point]) -> list[Point]:
     if len(rows) <= MOST_ROWS:
         return rows
     return [rows[round(i * (len(rows) - 1) / (MOST_ROWS - 1))] for i in range(MOST_ROWS)]
+
+
+def ledger(found: Findings) -> Grid:
+    """What each method spent on what."""
+    columns = ("method", "role", ">samples", ">shared", ">replayed", f">charged {found.axis}", ">budgeted", ">paid")
+    rows: list[tuple[str, ...]] = []
+    for row in found.study.ledger:
+        spent = (amount(c[found.axis]) for c in (row.charged, row.budgeted, row.paid))
+        counts = map(str, (row.samples, row.shared, row.replayed))
+        rows.append((found.named(row.method or "(reached no method)", row.model), row.role, *counts, *spent))
+    return Grid("By method", columns, rows)
+
+
+def problems(found: Findings) -> Grid:
+    """Each problem: how often it was solved, and what the planned method answered; the hardest first."""
+    models = list(dict.fromkeys(d.graded.model for d in found.difficulty))
+    counts = {(d.graded.model, d.graded.key): d for d in found.difficulty}
+    choice = found.plans[-1].choice if found.plans else None
+    answers = found.answers(choice) if choice else {}
+    rows: list[tuple[str, ...]] = []
+    for key in dict.fromkeys(d.graded.key for d in found.difficulty):
+        of_key = [counts.get((model, key)) for model in models]
+        g = next(d.graded for d in of_key if d)
+        shares = ("" if d is None else f"{d.graded.c} of {d.graded.n} [{interval(d.p, True)}]" for d in of_key)
+        answer = answers.get(key)
+        said = "" if answer is None else f"{answer.answer[:MOST_CHARACTERS]}"
+        scored = "" if answer is None else _verdict(answer.quality, found.share)
+        rows.append((key, g.split, "" if g.level is None else str(g.level), *shares, said, scored))
+    note = f"Answers are those of {found.name(choice)}." if choice else ""
+    if len(rows) > MOST_PROBLEMS:
+        note += f" The {MOST_PROBLEMS} hardest of {len(rows)}; export the run for all."
+    columns = ("problem", "split", ">level", *(f">{found.model(m)}" for m in models), "answer", ">quality")
+    return Grid("Problems", columns, rows[:MOST_PROBLEMS], note.strip())
+
+
+def _verdict(quality_of_it: float, share: bool) -> str:
+    if share and quality_of_it in (0.0, 1.0):
+        return "right" if quality_of_it else "wrong"
+    return "not graded" if math.isnan(quality_of_it) else quality(quality_of_it, share)
+
+
+def provenance(found: Findings) -> Grid:
+    """All that was asked, and what it ran on."""
+    info = found.study.info
+    rows = [("run", info.run), ("begun", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(info.created)))]
+    rows += [("status", info.status), ("isoflop store", found.study.store.name)]
+    for part in (info.config, info.provenance, info.outcome):
+        rows += [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in part.items()]
+    return Grid("Provenance", ("what", "value"), rows)
