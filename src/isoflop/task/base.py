@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal, get_args
 
 from isoflop.sandbox import Checks
@@ -101,20 +102,20 @@ class Grader(ABC):
     def groups(self, answers: Sequence[str]) -> list[int]:
         """For each answer the place of the first one in its group: the transitive closure of `same`, in any order.
 
-        Cost: one comparison a pair of distinct canonical forms, at most.
+        Cost: one comparison for each of `pairs`.
         """
         forms: dict[str, int] = {}
-        first = [forms.setdefault(self.canonical(answer), i) for i, answer in enumerate(answers)]
-        if type(self).same is Grader.same:
-            return first
-        root = {i: i for i in forms.values()}
-        places = list(root)
-        for at, i in enumerate(places):
-            for j in places[:at]:
-                if root[i] != root[j] and self.same(answers[i], answers[j]):
-                    low, high = sorted((root[i], root[j]))
-                    root = {k: low if r == high else r for k, r in root.items()}
-        return [root[i] for i in first]
+        group = [forms.setdefault(self.canonical(answer), i) for i, answer in enumerate(answers)]
+        distinct = list(forms.values())
+        for a, b in self.pairs([answers[i] for i in distinct]):
+            first, second = (_root(group, distinct[place]) for place in (a, b))
+            if first != second and self.same(answers[distinct[a]], answers[distinct[b]]):
+                group[max(first, second)] = min(first, second)
+        return [_root(group, i) for i in range(len(answers))]
+
+    def pairs(self, answers: Sequence[str]) -> Iterable[tuple[int, int]]:
+        """The pairs of answers, by place, that `groups` must ask `same` about; no two have the same canonical form."""
+        return () if type(self).same is Grader.same else combinations(range(len(answers)), 2)
 
     def suited(self, answer: str) -> Grader:
         """This grader with options left open set from a question's right answer."""
@@ -127,3 +128,11 @@ class Grader(ABC):
             if found is None or not self.same(found, right):
                 return f"the grader {self.name()!r} does not accept the row's own answer {right!r}"
         return None
+
+
+def _root(group: list[int], i: int) -> int:
+    """The first member of the group of `i`; shortens the way there."""
+    while group[i] != i:
+        group[i] = group[group[i]]
+        i = group[i]
+    return i

@@ -140,6 +140,8 @@ def _plain(text: str) -> str:
     if "\\" in text or "{" in text or "$" in text:
         for pattern, to in _LATEX:
             text = pattern.sub(to, text)
+    if not re.search(r"[^\d\s.,+/$-]", text):
+        return text
     text = re.sub(r"(?<=[\w)])[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+", lambda m: "^" + m[0].translate(_SUPERSCRIPTS), text)
     return respelled(re.sub(r"[ \t]+", " ", text))
 

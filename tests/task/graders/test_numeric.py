@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -135,6 +136,20 @@ def test_same_is_reflexive_symmetric_and_implied_by_canonical(a: str, b: str, gr
 def test_within_the_tolerance(number: Fraction, error: Fraction) -> None:
     assert Numeric(rel=0.01).same(str(number), str(number * (1 - error)))
     assert number == 0 or not Numeric(rel=0.01).same(str(number), str(number * Fraction(102, 100)))
+
+
+@given(
+    st.lists(st.integers(-30, 30).map(str), max_size=10),
+    st.sampled_from([Numeric(abs=1), Numeric(rel=0.2), Numeric(rel=0.1, abs=2)]),
+)
+def test_groups_by_neighbours_are_those_by_all_pairs(answers: list[str], grader: Numeric) -> None:
+    reached = {(i, j): grader.same(a, b) for i, a in enumerate(answers) for j, b in enumerate(answers)}
+    for via, i, j in itertools.product(range(len(answers)), repeat=3):
+        reached[i, j] = reached[i, j] or (reached[i, via] and reached[via, j])
+    groups = grader.groups(answers)
+    assert {pair for pair, together in reached.items() if together} == {
+        (i, j) for i in range(len(answers)) for j in range(len(answers)) if groups[i] == groups[j]
+    }
 
 
 def test_votes_of_close_numbers_are_one_group() -> None:

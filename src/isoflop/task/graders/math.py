@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
+from itertools import combinations, product
 from typing import final
 
 from isoflop.task.base import Grader, GraderError, Question, TaskError
@@ -87,7 +89,10 @@ class Math(Grader):
 
     def same(self, a: str, b: str) -> bool:
         """Whether two answers are equal; no, if that could not be told."""
-        return self._equal(a, b) is True
+        try:
+            return self._equal(a, b) is True
+        except GraderError:
+            return False
 
     def grade(self, answer: str, question: Question) -> float:
         """1 for what equals the answer or an alias.
@@ -99,6 +104,15 @@ class Math(Grader):
         if None in told and not any(told):
             raise GraderError(f"{answer!r} and {question.answer!r} cannot be compared in {self.cpu_s:g} s of CPU time")
         return float(any(told))
+
+    def pairs(self, answers: Sequence[str]) -> Iterable[tuple[int, int]]:
+        """Neighbours among the numbers, and every formula with all others."""
+        numbers = [i for i, answer in enumerate(answers) if _quantity(answer)]
+        formulas = [i for i, answer in enumerate(answers) if not (_quantity(answer) or _is_words(answer))]
+        for a, b in self._numeric.pairs([answers[i] for i in numbers]):
+            yield numbers[a], numbers[b]
+        yield from combinations(formulas, 2)
+        yield from product(formulas, numbers)
 
     def suited(self, answer: str) -> Math:
         """With the unit of the right answer as that of bare numbers."""
@@ -120,10 +134,7 @@ class Math(Grader):
             return self._numeric.same(a, b)
         if any(form.startswith((_UNREAD, _WORDS)) for form in forms) or {_brackets(a), _brackets(b)} == {"set", "row"}:
             return False
-        try:
-            return _same(*sorted((_without_unit(a), _without_unit(b))), self.cpu_s)
-        except (OverLimit, GraderError):
-            return None
+        return _same(*sorted((_without_unit(a), _without_unit(b))), self.cpu_s)
 
 
 def _formulas(text: str) -> list[str]:
@@ -193,5 +204,8 @@ def _form(answer: str, cpu_s: float) -> str | None:
 
 
 @lru_cache(maxsize=65536)
-def _same(a: str, b: str, cpu_s: float) -> bool:
-    return bool(worker("symbolic").call("same", a, b, cpu_s=cpu_s))
+def _same(a: str, b: str, cpu_s: float) -> bool | None:
+    try:
+        return bool(worker("symbolic").call("same", a, b, cpu_s=cpu_s))
+    except OverLimit:
+        return None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from typing import final
 
 from isoflop.task.base import Grader
@@ -70,6 +72,11 @@ class Numeric(Grader):
         if x is None or y is None:
             return x_words == y_words
         return abs(x - y) <= max(_exact(self.abs), _exact(self.rel) * max(abs(x), abs(y)))
+
+    def pairs(self, answers: Sequence[str]) -> Iterable[tuple[int, int]]:
+        """Neighbours on the line: if two numbers are within the tolerance, so are all between them."""
+        read = ((_read(answer, self.unit or "", self.unit_required)[0], i) for i, answer in enumerate(answers))
+        return pairwise(i for _, i in sorted((number, i) for number, i in read if number is not None))
 
     def suited(self, answer: str) -> Numeric:
         """With the unit of the right answer as that of bare numbers."""
