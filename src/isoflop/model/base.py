@@ -99,7 +99,7 @@ class Sample:
         text: what was generated, without the stop string.
         token_ids: T ids of the generated tokens, or None where the model does not tell.
         logprobs: T log-probabilities (nats) of those tokens under the model at temperature 1, or None.
-        finish_reason: `length` means cut off: billed in full, seldom an answer.
+        finish_reason: `length` means cut off: billed in full, seldom an answer; `error`: no answer, and yet a cost.
         cost: this sample's own share of what its call spent; the shares of a call add up to the call.
         attempts: calls it took, 1 without retries.
         wasted: what the failed attempts spent, charged to the role `retry`.
@@ -151,13 +151,16 @@ class LM(ABC):
         """Draw one sample for each seed and hand over each as soon as it is there.
 
         Concurrent calls share the model: an engine merges them into one batch, an endpoint limits its connections.
+        Cancelled, a model asks for nothing more, and samples it has paid for already may still arrive before the
+        cancellation is done.
 
         Args:
             request: B slots of one prompt.
-            arrived: called once a slot, on the event loop, with its place in `request.seeds` and the sample.
+            arrived: called at most once a slot, on the event loop, with its place in `request.seeds` and the sample. A
+                slot that failed for good and yet cost something arrives without text, of finish reason `error`.
 
         Raises:
-            ModelError: a slot could not be had; slots that arrived before stay valid and paid for.
+            ModelError: a slot could not be had; those that arrived stay valid and paid for.
         """
 
     @abstractmethod
