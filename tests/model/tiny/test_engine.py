@@ -73,8 +73,8 @@ def test_tokens_follow_the_networks_distribution():
     (samples,), _ = drawn(Engine(NETWORK, 256), job("12:", range(3000), Sampling(max_tokens=1)))
     with torch.inference_mode():
         logits = NETWORK(torch.tensor([A.encode("12:")]), torch.tensor([A.positions("12:")]))[0, -1].clone()
-    logits[0] = -torch.inf  # padding is never drawn
-    p = logits.softmax(-1).numpy()
+        logits[0] = -torch.inf  # padding is never drawn
+        p = logits.softmax(-1).numpy()
     counts = np.bincount([s.token_ids[0] for s in samples], minlength=A.vocabulary)
     keep = p > 0
     assert counts[~keep].sum() == 0

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -37,7 +37,10 @@ class Worked(Protocol):
         ...
 
 
-class Source(Protocol):
+W = TypeVar("W", bound=Worked, covariant=True)
+
+
+class Source(Protocol[W]):
     """Where problems come from, such as a generator of `isoflop.task.generate`."""
 
     @property
@@ -65,7 +68,7 @@ class Source(Protocol):
         """The difficulties, from easy to hard."""
         ...
 
-    def problem(self, split: Literal["train"], index: int, difficulty: int | None = None) -> Worked:
+    def problem(self, split: Literal["train", "dev", "test", "harder"], index: int, difficulty: int | None = None) -> W:
         """Problem number `index`."""
         ...
 
@@ -137,6 +140,14 @@ def batch(decoder: Decoder, problems: Sequence[Worked]) -> Batch:
     return inputs, positions, targets
 
 
+def mean_loss(decoder: Decoder, problems: Sequence[Worked]) -> float:
+    """Mean over the response tokens of some problems (nats a token)."""
+    inputs, positions, targets = (torch.as_tensor(x) for x in batch(decoder, problems))
+    with torch.inference_mode():
+        asked = targets != PAD
+        return functional.cross_entropy(decoder(inputs, positions)[asked], targets[asked]).item()
+
+
 @dataclass(frozen=True, slots=True)
 class Trained:
     """A trained model and how it got there.
@@ -165,7 +176,9 @@ class Trained:
         )
 
 
-def train(task: Source, params: float, flops: float, seed: int, out_dir: Path, recipe: Recipe = Recipe()) -> Trained:
+def train(
+    task: Source[Worked], params: float, flops: float, seed: int, out_dir: Path, recipe: Recipe = Recipe()
+) -> Trained:
     """A model for `task`, trained until `flops` are spent; a training that was cut short in `out_dir` goes on.
 
     The order of the data follows from the seed, and a checkpoint holds all that the next step depends on, so a
@@ -199,7 +212,9 @@ def train(task: Source, params: float, flops: float, seed: int, out_dir: Path, r
 class _Training:
     """All that a step changes, and how it is kept; see `train`."""
 
-    def __init__(self, task: Source, params: float, flops: float, seed: int, out_dir: Path, recipe: Recipe) -> None:
+    def __init__(
+        self, task: Source[Worked], params: float, flops: float, seed: int, out_dir: Path, recipe: Recipe
+    ) -> None:
         self._task, self._flops, self._seed, self._dir, self._recipe = task, flops, seed, out_dir, recipe
         self.decoder = Decoder(architecture_for(params, task.alphabet, task.ends, task.room))
         self.decoder.initialise(seed)
@@ -227,7 +242,7 @@ class _Training:
         """One update."""
         recipe, decoder, shape = self._recipe, self.decoder, self.decoder.architecture.shape
         done = self.at.flops / self._flops
-        inputs, positions, targets = (torch.from_numpy(x) for x in batch(decoder, self._problems(done)))  # pyright: ignore[reportUnknownMemberType]
+        inputs, positions, targets = (torch.as_tensor(x) for x in batch(decoder, self._problems(done)))
         asked = targets != PAD
         logits = decoder.head(decoder.stream(inputs, positions)[asked])
         loss = functional.cross_entropy(logits, targets[asked])
