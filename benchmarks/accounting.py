@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isoflop.method.search.best_of_n import BestOfN
@@ -157,9 +157,7 @@ def main() -> None:
         print("the judge's and the retries' parts equal what the server served to them")
     with tempfile.TemporaryDirectory() as folder:
         row = measure(CASES[0], ServerFaults(hang_every=40), Path(folder), replace(QUICK, timeout_s=1.0))
-    print(
-        "\nA call that hangs is charged as what came in its place, since nobody knows what it cost (lost=unknown: NaN)."
-    )
+    print("\nA call that hangs is charged as what came in its place, as nobody knows its cost (lost=unknown: NaN).")
     print(f"This server had served nothing to them; every 40th call hangs: {row.reported[1] / row.served[1]:.3f}")
     sys.exit(not exact)
 
