@@ -16,7 +16,7 @@ from isoflop.task.base import SPLITS, Grader, Prompt, Question, Split, TaskError
 from isoflop.task.graders import grader_class, grader_names
 
 _LONGEST_BYTES = 1 << 20
-_FIELDS = ("prompt", "answer", "id", "grader", "options", "aliases", "split", "level", "tests", "public_tests")
+FIELDS = ("prompt", "answer", "id", "grader", "options", "aliases", "split", "level", "tests", "public_tests")
 _GSM8K = {"question", "answer"}
 
 
@@ -70,8 +70,8 @@ class _Row:
             return None
         if set(fields) == _GSM8K:
             fields = self._gsm8k(fields)
-        for name in fields.keys() - set(_FIELDS):
-            self.wrong(f"unknown field {name!r}; {choose(name, _FIELDS)}")
+        for name in fields.keys() - set(FIELDS):
+            self.wrong(f"unknown field {name!r}; {choose(name, FIELDS)}")
         prompt, answer = self._prompt(fields), self._answer(fields)
         key = fields.get("id", self.number)
         if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
