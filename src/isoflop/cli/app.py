@@ -13,7 +13,7 @@ from isoflop.cli.claims import claims_app
 from isoflop.cli.demo import demo
 from isoflop.cli.models import models, pull
 from isoflop.cli.run import resume, run
-from isoflop.cli.runs import plan, runs, show
+from isoflop.cli.runs import export, plan, report, runs, show
 from isoflop.cli.screen import err
 from isoflop.cli.tasks import check, tasks
 from isoflop.cost import BudgetExhausted
@@ -61,7 +61,7 @@ def options(
     """What can this much compute buy, and how should it be spent?"""
 
 
-for command in (run, resume, runs, show, plan, demo, methods, allocators, models, pull, tasks, check):
+for command in (run, resume, runs, show, plan, report, export, demo, methods, allocators, models, pull, tasks, check):
     app.command()(command)
 app.add_typer(claims_app, name="claims")
 main = app

@@ -9,7 +9,7 @@ import typer
 
 from isoflop.cli.progress import progress
 from isoflop.cli.screen import err
-from isoflop.cli.show import AxisOption, RunArgument, StoreOption, print_study, write_report
+from isoflop.cli.show import AxisOption, ReportOption, RunArgument, StoreOption, print_study, write_report
 from isoflop.cost import Axis, Budget
 from isoflop.model.base import Sampling
 from isoflop.record import Store, default_path
@@ -17,9 +17,6 @@ from isoflop.run import Bench, Study
 from isoflop.run import resume as resume_run
 from isoflop.task import SPLITS, Split
 
-ReportOption = Annotated[
-    Path | None, typer.Option("--report", "-o", metavar="FILE", help="Write the report to this HTML file.")
-]
 _BENCH = Bench("", ())
 _SAMPLING = _BENCH.sampling
 

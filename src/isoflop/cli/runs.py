@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, cast
+from pathlib import Path
+from typing import Annotated, Literal, cast
 
 import typer
 from rich.table import Table
 
-from isoflop.cli.screen import out, put_json
-from isoflop.cli.show import AxisOption, JsonOption, RunArgument, StoreOption, load, print_study
+from isoflop.cli.screen import err, out, put_json
+from isoflop.cli.show import (
+    AxisOption,
+    JsonOption,
+    ReportOption,
+    RunArgument,
+    StoreOption,
+    load,
+    print_study,
+    write_report,
+)
 from isoflop.cost import Budget
 from isoflop.frontier import plan as make_plan
 from isoflop.record import RunInfo, Store, default_path
+from isoflop.report.export import write as write_export
 
 
 def runs(store: StoreOption = None, json: JsonOption = False) -> None:
@@ -67,3 +78,34 @@ def plan(
         put_json(asdict(made))
     else:
         out.print(str(made), soft_wrap=True)
+
+
+def report(
+    run: RunArgument = "last",
+    report: ReportOption = Path("report.html"),
+    axis: AxisOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Write a run's report, as a page or a picture."""
+    write_report(load(run, store), cast(Path, report), axis)
+
+
+def export(
+    run: RunArgument = "last",
+    to: Annotated[
+        Literal["parquet", "csv", "jsonl"] | None, typer.Option(help="Names a file after the run, unless -o does.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Its ending names the format.")
+    ] = None,
+    store: StoreOption = None,
+) -> None:
+    """Write a run's records as a table."""
+    study = load(run, store)
+    if output is None and to is None:
+        raise ValueError("export where? --to parquet, csv or jsonl, or -o FILE with such an ending")
+    path = output or Path(f"{study.info.run}.{to}")
+    if to and path.suffix != f".{to}":
+        raise ValueError(f"--to {to} and -o {path} disagree")
+    write_export(study, path)
+    err.print(f"wrote {len(study.records)} records to {path}", soft_wrap=True)

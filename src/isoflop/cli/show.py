@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from isoflop.cli.screen import out
+from isoflop.cli.screen import err, out
 from isoflop.cost import Axis
 from isoflop.record import Store, StoreError, default_path
+from isoflop.report import html
 from isoflop.report.terminal import tables
 from isoflop.run import Study
 
+ReportOption = Annotated[
+    Path | None,
+    typer.Option("--report", "-o", metavar="FILE", help="Write the report: .html, or a picture as .svg, .png, .pdf."),
+]
 StoreOption = Annotated[
     Path | None,
     typer.Option(
@@ -49,5 +55,19 @@ def print_study(study: Study, axis: Axis | None) -> None:
 
 
 def write_report(study: Study, path: Path, axis: Axis | None) -> None:
-    """Write the HTML report and say so."""
-    raise ValueError("reports are not built yet")
+    """Write the report, a page or by another ending a picture, and say so.
+
+    Raises:
+        ValueError: another ending, or the extra that draws pictures is missing.
+    """
+    if path.suffix.lower() == ".html":
+        html.write(study, path, axis)
+    else:
+        try:
+            picture = importlib.import_module("isoflop.report.picture")  # matplotlib: seconds, and an extra
+        except ModuleNotFoundError as error:
+            raise ValueError(str(error)) from error
+        if path.suffix.lower() not in picture.FORMATS:
+            raise ValueError(f"{path}: the ending must be .html for a page, or {', '.join(picture.FORMATS)}")
+        picture.write(study, path, axis)
+    err.print(f"wrote {path}", soft_wrap=True)
