@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 import time
@@ -268,6 +269,11 @@ class TestRetries:
         assert caught.value.fatal
         assert "tried 3 times" in str(caught.value)
 
+    def test_a_server_that_never_made_sense_is_not_waited_for_long(self):
+        error, server = fails(lambda asked, i: web.Response(text="<html>Welcome to nginx</html>"))
+        assert len(server.asked) == 3
+        assert error.fatal
+
     def test_retry_after_is_obeyed_by_all_calls(self):
         times: list[float] = []
 
@@ -463,6 +469,16 @@ class TestCancelling:
         assert lm.lost == 3
         assert [s.finish_reason for s in got.values()] == ([] if how == "cancel" else ["error"] * 3)
 
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    def test_it_can_be_used_in_another_loop_though_nobody_closed_it(self):
+        with Server() as server:
+            lm = load(server.specification())
+            for _ in range(2):
+                asyncio.run(lm.generate(Request("q", SEEDS[:3]), lambda slot, sample: None))
+        assert server.outcomes() == {"ok": 6}
+        del lm
+        gc.collect()  # the warnings about the connections left open are for this test
+
     def test_it_can_be_used_again_after_closing(self):
         with Server() as server:
             lm = load(server.specification())
@@ -518,6 +534,12 @@ class TestKey:
         with pytest.raises(ValueError, match="NO_SUCH_KEY"):
             load("endpoint:http://h/v1?key_env=NO_SUCH_KEY#m")
 
+    def test_one_that_no_header_can_carry_is_refused_without_repeating_it(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("ISOFLOP_API_KEY", f"{KEY}\r\nX-Other: 1")
+        with pytest.raises(ValueError, match="API key") as caught:
+            load("endpoint:http://h/v1#m")
+        assert KEY not in str(caught.value)
+
     def test_a_short_key_does_not_eat_words(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("ISOFLOP_API_KEY", "EMPTY")
         sample, _ = one(lambda asked, i: says("the set is EMPTY"))
@@ -559,6 +581,7 @@ class TestSpecification:
             ("http://h/v1", "must read endpoint:http://"),
             ("h:80/v1#m", "must read endpoint:http://"),
             ("ftp://h/v1#m", "must read endpoint:http://"),
+            ("http://h:eighty/v1#m", "Port"),
             ("http://h/v1?speed=9#m", "no option 'speed'"),
             ("http://h/v1?api=chats#m", "api=chats must be one of chat, completions"),
             ("http://h/v1?concurrency=many#m", "whole number"),

@@ -152,7 +152,9 @@ class Endpoint(LM):
         self.digest = f"endpoint:{self.url}?api={options.api}#{model}"
         self._key = _key_for(parts.hostname, options.key_env)
         self._target = self.url + ("/chat/completions" if options.api == "chat" else "/completions")
+        self._connect()  # an address or a key that cannot be sent is told now, not in the middle of a run
         self._connections: Poster | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._answered = False
         # What the server turned out not to take.
         self._logprobs, self._n, self._limit = options.logprobs, options.n, "max_tokens"
@@ -177,12 +179,13 @@ class Endpoint(LM):
 
     async def generate(self, request: Request, arrived: Callable[[int, Sample], None]) -> None:
         """Draw one sample for each seed; see `LM.generate`, and above what cancelling does."""
-        if self._connections is None:
-            self._connections = self._connect()
+        loop = asyncio.get_running_loop()
+        if self._connections is None or self._loop is not loop:
+            self._connections, self._loop = self._connect(), loop
         slots = range(len(request.seeds))
         calls = [_Call(slots[i : i + self._n]) for i in slots[:: self._n]]
         for call in calls:
-            call.task = asyncio.create_task(self._answer(request, call, arrived))
+            call.task = loop.create_task(self._answer(request, call, arrived))
         pending = {call.task for call in calls if call.task}
         tasks = frozenset(pending)
         try:
@@ -210,14 +213,9 @@ class Endpoint(LM):
 
         Its time is 0: calls run beside each other, and the run's clock keeps that budget.
         """
-        slots, longest = len(request.seeds), request.sampling.max_tokens
-        calls = -(-slots // self._n)
-        bound = _most_tokens(request.prompt)
-        one_call, one_slot = self._cost(bound, 0, 0), self._cost(0, 0, longest)
-        return replace(
-            in_parallel([*[one_call] * calls, *[one_slot] * slots]),
-            tokens_cached=bound * calls,
-        )
+        slots = len(request.seeds)
+        tokens_in = _most_tokens(request.prompt) * -(-slots // self._n)
+        return replace(self._cost(tokens_in, 0, slots * request.sampling.max_tokens), tokens_cached=tokens_in)
 
     async def close(self) -> None:
         """Close the connections; the next call opens them again."""
@@ -293,12 +291,12 @@ class Endpoint(LM):
             raise
         finally:
             call.job = None
-        self._answered = True
         try:
             answer = self._read(reply.body, n, reply.wall_s) if reply.status == 200 else self._refusal(reply)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             why = f"{self._target} gave an answer that makes no sense ({type(error).__name__})"
             answer = _Trouble(why, transient=True, lost=True)
+        self._answered = self._answered or isinstance(answer, list) or reply.status != 200
         call.failed_s += reply.wall_s if isinstance(answer, _Trouble) else 0.0
         return answer
 
@@ -318,7 +316,9 @@ class Endpoint(LM):
         message = self._message(reply.body)
         why = f"{self._target} answered {status}: {message}"
         if status in _FATAL or "insufficient_quota" in message:
-            hint = "" if self._key or status == 404 else "; no key was sent, put it into ISOFLOP_API_KEY"
+            hint = "" if self._key else "; no key was sent, put it into ISOFLOP_API_KEY"
+            if status == 404:
+                hint = "; is that the model's name, and does the address end in /v1?"
             return _Trouble(why + hint, fatal=True)
         return _Trouble(
             why,

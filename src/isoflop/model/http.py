@@ -117,7 +117,7 @@ class Poster:
             raise ValueError("a header, perhaps the API key, has a character that headers cannot carry")
         start = f"POST {target} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in lines.items())
         self._head = f"{start}Content-Type: application/json\r\nContent-Length: ".encode()
-        self._context = ssl.create_default_context() if self._tls else None
+        self._context: ssl.SSLContext | None = None
         self._queue: deque[Job] = deque()
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
@@ -243,6 +243,8 @@ class Poster:
 
     async def _connect(self, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
+        if self._tls and self._context is None:
+            self._context = ssl.create_default_context()
         if self._proxy is None:
             await loop.create_connection(lambda: connection, self._host, self._port, ssl=self._context)
             return
