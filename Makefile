@@ -3,6 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 EXTRAS := gguf,math,code
+define CANNOT_FETCH
+echo "make: pip could not fetch what isoflop needs (its own words are above)." >&2; \
+echo "  No network? Connect, or point pip at a registry you can reach: PIP_INDEX_URL=https://... make $(MAKECMDGOALS)" >&2; \
+echo "  Wrong Python? Name one that is 3.11 or newer: make clean; make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+exit 1
+endef
 
 .PHONY: run test lint bench clean
 
@@ -32,20 +38,15 @@ bench: .venv/bench
 		echo "make: could not fetch the extras $(EXTRAS) (see above); going on without them" >&2; \
 	elif [ -x $(BIN)/isoflop ]; then \
 		echo "make: pip could not bring .venv up to date (see above); going on with what is there" >&2; \
-	else \
-		echo "make: pip could not fetch what isoflop needs (its own words are above)." >&2; \
-		echo "  No network? Connect, or point pip at a registry you can reach: PIP_INDEX_URL=https://... make run" >&2; \
-		echo "  Wrong Python? Name one that is 3.11 or newer: make clean; make run PYTHON=python3.12" >&2; \
-		exit 1; \
-	fi
+	else $(CANNOT_FETCH); fi
 
 .venv/dev: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) torch==2.13.0
-	$(PIP) --editable '.[gguf,torch,math,code,parquet,plot,ray,dev]'
+	@echo "setting up .venv with all that is tested, once: a few minutes"
+	@$(PIP) torch==2.13.0 && $(PIP) --editable '.[gguf,torch,math,code,parquet,plot,ray,dev]' || { $(CANNOT_FETCH); }
 	touch $@
 
 .venv/bench: .venv/dev
-	$(PIP) --editable '.[bench]'
+	@$(PIP) --editable '.[bench]' || { $(CANNOT_FETCH); }
 	touch $@
 
 clean:
