@@ -21,7 +21,7 @@ from isoflop.model.gguf_header import GgufHeader, read_header
 from isoflop.model.paged import Graph, Ints
 from isoflop.model.pull import KNOWN, cache_dir, file_digest, path_of, pull
 
-_KV_BYTES = 2 << 30  # room for keys and values (bytes of address space; memory is taken as it is used)
+_KV_BYTES = 2 << 30  # room for keys and values; memory is taken as it is used
 
 
 @final
@@ -44,6 +44,7 @@ class Gguf(LM):
     Args:
         path: the file.
         name: the specification that names it; `gguf:<path>` if not given.
+        threads: to compute with (count); 0 for all cores.
 
     Raises:
         ModelError: no such file, not GGUF, damaged, or of an architecture that OpenVINO GenAI does not read.
@@ -52,7 +53,7 @@ class Gguf(LM):
     concurrency = 64
     price = "unknown: local computation, nobody bills it"
 
-    def __init__(self, path: Path, name: str | None = None) -> None:
+    def __init__(self, path: Path, name: str | None = None, threads: int = 0) -> None:
         self._header = read_header(path)
         self._shape = self._header.shape
         self._end_tokens = self._header.end_tokens
@@ -62,7 +63,7 @@ class Gguf(LM):
         self._tokenizer: Any = openvino_genai.Tokenizer(folder)
         if self._header.chat_template:
             self._tokenizer.set_chat_template(self._header.chat_template)
-        graph = Graph(folder / "openvino_model.xml", lambda block_bytes: max(_KV_BYTES // block_bytes, 64))
+        graph = Graph(folder / "openvino_model.xml", _KV_BYTES, threads)
         self._threads = graph.threads
         self._context = min(self._header.context_length, (graph.n_blocks - 2) * graph.block_tokens)
         self._engine = Engine(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def _draw_nucleus(weights: Floats, uniform: float, top_p: float) -> int:
     order: Ints = candidates[np.argsort(-p[candidates], kind="stable")]
     cumulative = np.cumsum(p[order])
     last = min(int(np.searchsorted(cumulative, top_p)), len(order) - 1)
-    chosen = int(np.searchsorted(cumulative, uniform * cumulative[last], side="right"))
+    chosen = int(np.searchsorted(cumulative, uniform * cumulative.item(last), side="right"))
     return order.item(min(chosen, last))
 
 
@@ -113,15 +113,17 @@ class Graph:
 
     Args:
         model: its description (OpenVINO IR, as converted from GGUF).
-        n_blocks: blocks of keys and values to make room for; memory is touched only when used.
+        kv_bytes: room for keys and values (bytes of address space; memory is taken as it is used).
+        threads: to compute with (count); 0 for all cores.
     """
 
-    def __init__(self, model: Path, n_blocks: Callable[[int], int]) -> None:
+    def __init__(self, model: Path, kv_bytes: int, threads: int = 0) -> None:
         core: Any = openvino.Core()
         graph: Any = core.read_model(model)
         paged_attention_transformation(graph)
         _sample_ready(graph)
-        properties = {"KV_CACHE_PRECISION": "f16", "ENABLE_CPU_PINNING": False, "PERFORMANCE_HINT": "LATENCY"}
+        properties: dict[str, Any] = {"KV_CACHE_PRECISION": "f16", "ENABLE_CPU_PINNING": False}
+        properties |= {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
         compiled: Any = core.compile_model(graph, "CPU", properties)
         self._request: Any = compiled.create_infer_request()
         self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
@@ -130,7 +132,7 @@ class Graph:
         self.block_tokens: int = shapes[0][1]
         sizes = [i.element_type.size * math.prod(shape) for i, shape in zip(caches, shapes)]
         self.block_bytes: int = sum(sizes)
-        self.n_blocks = n_blocks(self.block_bytes)
+        self.n_blocks = max(kv_bytes // self.block_bytes, 4)
         self._tensors = [
             openvino.Tensor(i.element_type, openvino.Shape([self.n_blocks, *shape])) for i, shape in zip(caches, shapes)
         ]
