@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,3 +100,22 @@ def test_the_order_of_looking() -> None:
     assert [place for place, _ in places(text, "auto", "first_line", "whole")] == ["stated", "first_line", "whole"]
     assert list(places(text, "last_line")) == [("last_line", "The answer is 2.")]
     assert list(places("no statement", "stated")) == []
+
+
+LONG = 100_000
+
+
+@pytest.mark.parametrize(
+    "text", ["no" + "\n" * LONG + "x", "\t" * LONG + "x", r"\boxed{" * LONG, "the answer is " * (LONG // 10)]
+)
+@pytest.mark.parametrize("grader", ["choice", "code", "exact", "numeric"])
+def test_no_long_completion_takes_for_ever(right: Callable[..., bool | None], text: str, grader: str) -> None:
+    """Patterns that go back from every line or word would take hours here; the suite's own time limit would say so."""
+    fields = {"tests": ["pass"]} if grader == "code" else {}
+    answer = {"code": "pass", "choice": "A"}.get(grader, "7")
+    assert right(text, answer, grader, **fields) is not True
+
+
+@pytest.mark.parametrize("text", [r"\(" * LONG, r"\, " * LONG + "x", "$a" * (LONG // 4)])
+def test_no_long_formula_takes_for_ever(right: Callable[..., bool | None], text: str) -> None:
+    assert right(text, "7", "math") is not True

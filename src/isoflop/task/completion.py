@@ -32,7 +32,7 @@ _SENTENCE_END = re.compile(
     r"(?<!\bSt)(?<!\bMt)(?<!\bDr)(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bJr)(?<!\b[A-Z])[.!?](?=\s+\S)"
 )
 # A base model that has answered goes on to invent the next question.
-_NEXT_QUESTION = re.compile(r"\n\s*(?:Q|Question|User|Human)\s*\d*\s*:")
+_NEXT_QUESTION = re.compile(r"\n[ \t]*+(?:Q|Question|User|Human)[ \t]*+\d*+[ \t]*+:")
 
 
 def response(text: str) -> str:

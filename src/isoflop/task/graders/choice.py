@@ -20,7 +20,7 @@ _CALLED = re.compile(
     r"(?:the\s+)?(?:option|choice|answer|letter)\s+\(?([A-J])\b\)?(?!')(.*)", re.IGNORECASE | re.DOTALL
 )
 _ANOTHER = re.compile(r"\s*(?:,|/|&|\band\b|\bor\b)\s*\(?[A-J]\b(?!\s+[a-z])")
-_ENUMERATED = re.compile(r"^\s*[*_]*\(?([A-J])[).:]", re.MULTILINE)
+_ENUMERATED = re.compile(r"^[ \t]*+[*_]*+\(?([A-J])[).:]", re.MULTILINE)
 _MENTION = re.compile(r"\(([A-J])\)|\b[Oo]ption\s+([A-J])\b")
 _CONCLUDED = re.compile(r"\b(?:is|are|was|were|be)\s+(?:the\s+)?(.+)$", re.DOTALL)
 

@@ -17,7 +17,7 @@ from isoflop.task.base import Grader, GraderError, Question
 from isoflop.task.completion import response
 
 _FENCED = re.compile(r"^[ \t]*```[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
-_DEFINES = re.compile(r"^\s*(?:async\s+def|def|class)\s", re.MULTILINE)
+_DEFINES = re.compile(r"^[ \t]*+(?:async[ \t]+def|def|class)\s", re.MULTILINE)
 _LONGEST = 100_000
 """No program longer than this is read (characters)."""
 

@@ -22,7 +22,13 @@ _WORDS, _UNREAD = "words: ", "text: "
 _LONGEST = 1000
 """No formula longer than this is read (characters)."""
 _FORMULA = re.compile(
-    r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<![\\\w])\$(?!\s)([^$\n]+?)(?<![\s\\])\$(?!\d)", re.DOTALL
+    r"""
+      \$\$(.+?)\$\$
+    | \\\[((?:(?!\\\[).)+?)\\\]
+    | \\\(((?:(?!\\\().)+?)\\\)
+    | (?<![\\\w])\$(?!\s)([^$\n]+?)(?<![\s\\])\$(?!\d)  # not the dollars of "$5 and $6"
+    """,
+    re.DOTALL | re.VERBOSE,
 )
 _JOINED = re.compile(r"\s*(?:,|,?\s*\b(?:or|and)\b)\s*")
 _PROSE = re.compile(r"\n|(?<!\\)\b[A-Za-z']{2,}[,:]?\s+[A-Za-z']{2,}")
@@ -81,6 +87,8 @@ class Math(Grader):
 
     def canonical(self, answer: str) -> str:
         """The exact number, the normal words, or the simplified expression; the text itself if it cannot be read."""
+        if len(answer) > _LONGEST:
+            return f"{_UNREAD}{answer}"
         if _quantity(answer):
             return self._numeric.canonical(answer)
         if _is_words(answer):
@@ -194,8 +202,6 @@ def _quantity(answer: str) -> Quantity | None:
 
 @lru_cache(maxsize=65536)
 def _form(answer: str, cpu_s: float) -> str | None:
-    if len(answer) > _LONGEST:
-        return None
     try:
         form = worker("symbolic").call("form", answer, cpu_s=cpu_s)
     except (OverLimit, GraderError):
