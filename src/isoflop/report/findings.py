@@ -313,7 +313,8 @@ class Findings:
     @cached_property
     def models(self) -> list[str]:
         """The models, in order of appearance."""
-        return list(dict.fromkeys(r.model for r in self.study.records))
+        rows = (*self.study.records, *self.study.graded, *self.study.ledger)
+        return list(dict.fromkeys(row.model for row in rows))
 
     @cached_property
     def _last_step(self) -> dict[tuple[str, str], int]:
