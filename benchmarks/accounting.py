@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.sums import sums
 from isoflop.method.search.best_of_n import BestOfN
 from isoflop.method.search.problem import SearchMethod
 from isoflop.method.search.self_consistency import SelfConsistency
@@ -29,23 +30,11 @@ from isoflop.method.search.weighted_vote import WeightedVote
 from isoflop.model.endpoint import Endpoint, Options, Patience
 from isoflop.model.mock import Machine, Mock, Skill
 from isoflop.run import Bench, Study
-from isoflop.task import Grader, Question, Questions
 from isoflop.testing.server import Server, ServerFaults
 
 FAULTY = ServerFaults(error_every=9, limit_every=13, drop_every=17, truncate_every=5)
 QUICK = Patience(backoff_s=0.002)
 ROLES = ("generate", "judge", "retry", "cancelled")
-
-
-@dataclass(frozen=True)
-class Last(Grader):
-    """The last word."""
-
-    def extract(self, text: str) -> str | None:
-        return (text.split() or [None])[-1]
-
-    def canonical(self, answer: str) -> str:
-        return answer
 
 
 @dataclass(frozen=True)
@@ -107,12 +96,12 @@ class Row:
 
 def measure(case: Case, faults: ServerFaults, folder: Path, patience: Patience = QUICK) -> Row:
     """Run one case against a server with these faults."""
-    questions = [Question(f"q{i}", f"What is {i} and {i}?", str(2 * i), Last()) for i in range(12)]
+    questions = sums(12)
     mock = Mock(Skill(p=0.4, steps=2), machine=Machine(latency_s=0.001, jitter_s=0.004, concurrency=1000))
-    mock.know({q.prompt: q.answer for q in questions if isinstance(q.prompt, str)})
+    mock.know({q.prompt: q.answer for q in questions.questions if isinstance(q.prompt, str)})
     with Server(mock, faults) as server:
         lm = Endpoint(server.url, "m", case.options, patience)
-        bench = Bench(Questions("sums", questions), [lm], list(case.methods), list(case.budgets))
+        bench = Bench(questions, [lm], list(case.methods), list(case.budgets))
         if case.interrupt_after:
             threading.Thread(target=interrupt, args=(server, case.interrupt_after), daemon=True).start()
         study = bench.run(folder / "store.db")

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from benchmarks.sums import sums
 from isoflop.cost import Cost
 from isoflop.method.search.best_of_n import BestOfN
 from isoflop.model.base import LM, Request, Sample
 from isoflop.model.mock import Machine, Mock, Skill
 from isoflop.run import Bench
-from isoflop.task import Grader, Question, Questions
 
 WAYS, LIMITS = 200, ("tokens_out=3k", "flops=7e12")
 
@@ -41,24 +40,12 @@ class Guessing(LM):
         return self.mock.estimate(request).times(self.share)
 
 
-@dataclass(frozen=True)
-class Last(Grader):
-    """The last word."""
-
-    def extract(self, text: str) -> str | None:
-        return (text.split() or [None])[-1]
-
-    def canonical(self, answer: str) -> str:
-        return answer
-
-
 def main() -> None:
     """Print the overshoot of each budget."""
-    questions = Questions("sums", [Question(f"q{i}", f"What is {i}+1?", str(i + 1), Last()) for i in range(400)])
     print(f"{'estimate':24} {'axis':12} {'limit':>10} {'spent':>12} {'overshoot':>12}")
     for share in (1.0, 0.05, 0.0):
         with tempfile.TemporaryDirectory() as folder:
-            bench = Bench(questions, [Guessing(share)], [BestOfN(n=64, batch=1)], LIMITS)
+            bench = Bench(sums(400), [Guessing(share)], [BestOfN(n=64, batch=1)], LIMITS)
             study = bench.run(Path(folder) / "store.db")
         spent, over = study.info.outcome["spent"], study.info.outcome["overshoot"]
         for words in LIMITS:

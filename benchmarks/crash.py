@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from benchmarks.sums import sums
 from isoflop.cost import Cost
 from isoflop.method.search.best_of_n import BestOfN
 from isoflop.method.search.self_consistency import SelfConsistency
@@ -29,7 +30,6 @@ from isoflop.model.base import LM, Request, Sample
 from isoflop.model.mock import Machine, Mock, Skill
 from isoflop.record import Store
 from isoflop.run import Bench, Study
-from isoflop.task import Grader, Question, Questions
 
 PROBLEMS, SAMPLES = 60, 40
 
@@ -56,24 +56,12 @@ class Noting(LM):
         return self.mock.estimate(request)
 
 
-@dataclass(frozen=True)
-class Last(Grader):
-    """The last word."""
-
-    def extract(self, text: str) -> str | None:
-        return (text.split() or [None])[-1]
-
-    def canonical(self, answer: str) -> str:
-        return answer
-
-
 def child(store: Path, log: Path) -> None:
     """Start the run, or go on with it."""
-    questions = Questions("sums", [Question(f"q{i}", f"{i}+1?", str(i + 1), Last()) for i in range(PROBLEMS)])
     methods = [BestOfN(n=SAMPLES, batch=2), SelfConsistency(n=SAMPLES)]
     with Store(store) as opened:
         begun = [r.run for r in opened.runs()]
-    bench = Bench(questions, [Noting(log)], methods, budgets=["tokens_out=2200"])
+    bench = Bench(sums(PROBLEMS), [Noting(log)], methods, budgets=["tokens_out=2200"])
     bench.run(store, resume=begun[0] if begun else None)
 
 

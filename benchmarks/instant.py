@@ -18,7 +18,7 @@ _REPLY = json.dumps(
         "id": "instant",
         "object": "chat.completion",
         "choices": [
-            {"index": 0, "message": {"role": "assistant", "content": "The answer is 42."}, "finish_reason": "stop"}
+            {"index": 0, "message": {"role": "assistant", "content": "The answer is 42"}, "finish_reason": "stop"}
         ],
         "usage": {"prompt_tokens": 24, "completion_tokens": 6, "total_tokens": 30},
     }

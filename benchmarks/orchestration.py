@@ -22,27 +22,17 @@ from pathlib import Path
 import aiohttp
 
 from benchmarks.instant import instant
+from benchmarks.sums import Last
 from isoflop.method.search.best_of_n import BestOfN
 from isoflop.method.search.self_consistency import SelfConsistency
 from isoflop.model.base import Request, Sampling
 from isoflop.model.endpoint import Endpoint, Options
 from isoflop.run import Bench
-from isoflop.task import Grader, Question, Questions
+from isoflop.task import Question, Questions
 
 PROBLEMS, SAMPLES, CONCURRENCY, LATENCY_S = 100, 20, 32, 0.05
 TOTAL = PROBLEMS * SAMPLES
 _PROMPT = "What is six times seven? Think about it, and then give the answer in one short sentence. Problem {}."
-
-
-@dataclass(frozen=True)
-class Number(Grader):
-    """The last number."""
-
-    def extract(self, text: str) -> str | None:
-        return ([word.strip(".") for word in text.split() if word.strip(".").isdigit()] or [None])[-1]
-
-    def canonical(self, answer: str) -> str:
-        return answer
 
 
 def bare_aiohttp(url: str) -> None:
@@ -85,7 +75,7 @@ def endpoint_many_problems(url: str) -> None:
 
 def whole_run(url: str) -> None:
     """A run: scheduler, meter, journal, grading, records; self-consistency and best-of-n share all samples."""
-    questions = [Question(f"q{i}", _PROMPT.format(i), "42", Number()) for i in range(PROBLEMS)]
+    questions = [Question(f"q{i}", _PROMPT.format(i), "42", Last()) for i in range(PROBLEMS)]
     methods = [SelfConsistency(n=SAMPLES, batch=SAMPLES), BestOfN(n=SAMPLES, batch=SAMPLES)]
     lm = Endpoint(url, "m", Options(concurrency=CONCURRENCY))
     with tempfile.TemporaryDirectory() as folder:

@@ -154,6 +154,7 @@ class Mock(LM):
         self.concurrency = machine.concurrency
         words = ",".join(f"{k}={v}" for k, v in changed(skill, faults, machine).items())
         self.name = f"mock:{words}"
+        self.price = f"nominal: {_PRICE}"
         self._p = {_text(prompt): value for prompt, value in (p or {}).items()}
         for value in self._p.values():
             _check(0 <= value <= 1, f"p={value} must lie in [0, 1]")
