@@ -33,7 +33,7 @@ def methods(name: NameArgument = None, json: JsonOption = False, markdown: Markd
         for method in found.values():
             out.print(f"{method.label()}: {first_line(method)}", style="bold", soft_wrap=True)
             for what, fact in _facts(method).items():
-                if what not in ("name", "what"):
+                if fact and what not in ("name", "what"):
                     out.print(f"  {what:7}{fact}", soft_wrap=True)
 
 
@@ -98,9 +98,9 @@ def _fields(part: type[Part]) -> str:
     words: list[str] = []
     types = get_type_hints(part)
     for f in dataclasses.fields(part):  # pyright: ignore[reportArgumentType] - concrete parts are dataclasses
-        kind, others = types[f.name], ""
+        kind, default, others = types[f.name], cast(object, f.default), ""
         if isinstance(kind, type) and issubclass(kind, Part):
-            known = set(parts(kind, kind.__module__.rpartition(".")[0])) - {cast(Part, f.default).label()}
-            others = f" (or {', '.join(sorted(known))})"
-        words.append(f"{f.name}={f.default}{others}")
+            known = parts(kind, kind.__module__.rpartition(".")[0])
+            others = f" (or {', '.join(sorted(n for n in known if not isinstance(default, known[n])))})"
+        words.append((f.name if default is dataclasses.MISSING else f"{f.name}={default}") + others)
     return ", ".join(words)
