@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch.nn import functional
 from isoflop.cost import Cost
 from isoflop.cost.energy import EnergyMeter
 from isoflop.model.base import FinishReason, Sample, Sampling
-from isoflop.model.tiny.decoder import PAD, Block, Decoder, rotate
+from isoflop.model.tiny.decoder import PAD, Block, Decoder
 
 _ROWS = 16  # rows of a matrix product come in multiples of this
 _KEYS = 32  # and so do the keys of an attention
@@ -53,15 +54,15 @@ class Finished:
     sample: Sample
 
 
-def uniforms(seed: int, count: int) -> NDArray[np.float64]:
-    """Numbers in [0, 1) for the positions of a slot, from its seed and the position alone (splitmix64).
+def uniforms(seeds: Sequence[int], count: int) -> NDArray[np.float64]:
+    """Numbers in [0, 1) for `count` positions of B slots, [B, count], each from its seed and position (splitmix64).
 
-    >>> bool((uniforms(7, 3) == uniforms(7, 5)[:3]).all())
+    >>> bool((uniforms([7, 8], 3) == uniforms([8, 7], 5)[::-1, :3]).all())
     True
     """
     with np.errstate(over="ignore"):
         x = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        x += _mixed(np.array([seed & (2**64 - 1)], np.uint64))
+        x = x + _mixed(np.array([seed & (2**64 - 1) for seed in seeds], np.uint64))[:, None]
         return (_mixed(x) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
@@ -69,6 +70,38 @@ def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
+
+
+class _Layer(NamedTuple):
+    """A block's matrices, arranged for decoding: the norms' weights and the attention's scale are folded in, and the
+    two numbers that a rotation turns stand side by side, as the parts of a complex number."""
+
+    qkv: Tensor
+    out: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
+def _arranged(block: Block) -> _Layer:
+    a = block.a
+    qkv = (block.qkv.weight * block.norm_attention.weight).unflatten(0, (-1, a.head_width)).clone()
+    qkv[: a.heads] *= a.head_width**-0.5
+    turned = a.heads + a.kv_heads
+    qkv[:turned] = qkv[:turned].unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
+    return _Layer(
+        qkv.flatten(0, 1), block.out.weight, block.gate_up.weight * block.norm_forward.weight, block.down.weight
+    )
+
+
+def _side_by_side(k: Tensor) -> Tensor:
+    """Keys [..., head_width] in the order of `_arranged`."""
+    return k.unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)
+
+
+def _normed(x: Tensor) -> Tensor:
+    """Rows [B, D] over their root mean square."""
+    square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+    return x * square.div_(x.shape[-1]).add_(1e-5).rsqrt_()
 
 
 class Engine:
@@ -87,20 +120,25 @@ class Engine:
 
     def __init__(self, decoder: Decoder, slots: int = 256) -> None:
         a = self._a = decoder.architecture
+        self._shape = a.shape
+        self.weight_bytes = self._shape.params * _NUMBER_BYTES
         self._decoder = decoder
-        self._slots = -(-slots // _ROWS) * _ROWS
-        keys = -(-a.context // _KEYS) * _KEYS
-        shape = (a.layers, self._slots, a.kv_heads, keys, a.head_width)
-        self._k, self._v = torch.zeros(shape), torch.zeros(shape)
-        self._mask = torch.full((self._slots, 1, keys), -torch.inf)
+        with torch.inference_mode():
+            self._layers = [_arranged(block) for block in decoder.blocks if isinstance(block, Block)]
+            self._head = decoder.head.weight * decoder.norm.weight
+            half = a.head_width // 2
+            self._turn = torch.complex(decoder.cos[:, :half].contiguous(), decoder.sin[:, :half].contiguous())
+        S = self._slots = -(-slots // _ROWS) * _ROWS
+        self._keys = -(-a.context // _KEYS) * _KEYS
+        self._k, self._v = (torch.zeros(a.layers, S, a.kv_heads, self._keys, a.head_width) for _ in range(2))
+        self._mask = torch.full((S, 1, self._keys), -torch.inf)
         self._mask[:, :, 0] = 0
         self._jobs: deque[Job] = deque()
         self._next = 0  # slot of the first job in the queue
         self._prefix: tuple[Tensor, Tensor, Tensor] | None = None
-        self._owner: list[tuple[Job, int]] = []
-        S = self._slots
+        self._owner: list[tuple[Job, int] | None] = []  # of each row; None when it has ended
         self._length = np.zeros(S, np.int64)  # tokens in the cache
-        self._position = np.zeros(S, np.int64)
+        self._position = np.zeros(S, np.int64)  # of the last token
         self._out = np.zeros((S, a.context + 1), np.int64)
         self._logprob = np.zeros((S, a.context + 1))
         self._drawn = np.zeros(S, np.int64)
@@ -113,7 +151,6 @@ class Engine:
         self._joules = np.zeros(S)
         self._energy = EnergyMeter()
         self._busy = time.process_time()
-        self.weight_bytes = a.shape.params * _NUMBER_BYTES
 
     @property
     def busy(self) -> bool:
@@ -124,50 +161,47 @@ class Engine:
         """Queue a job; safe while another thread is in `step`."""
         self._jobs.append(job)
 
-    def slot_bytes(self) -> int:
-        """Memory that the keys and values of all slots take (bytes)."""
-        return 2 * self._k.numel() * _NUMBER_BYTES
-
     @torch.inference_mode()
     def step(self) -> list[Finished]:
         """Take in what waits, draw a token for every slot, and hand out those that ended with it."""
         if not self._owner:
-            self._busy = time.process_time()  # whatever the process did meanwhile was not for these slots
-            self._energy.since_last(0)
-        self._drop_cancelled()
+            self._joules_since()  # whatever the process did meanwhile was not for these slots
+        for row, owner in enumerate(self._owner):
+            if owner is not None and owner[0].cancelled:
+                self._owner[row] = None
         done = self._admit()
+        self._close_ranks()
         if self._owner:
             done += self._advance()
         return done
 
+    def _joules_since(self) -> float:
+        busy, was = time.process_time(), self._busy
+        self._busy = busy
+        return self._energy.since_last(busy - was).mid
+
     # Taking in
 
     def _admit(self) -> list[Finished]:
-        first = len(self._owner)
-        logits = list[Tensor]()
-        while self._jobs and len(self._owner) < self._slots:
+        """Give rows that are free to slots that wait, and draw their first tokens."""
+        free = [row for row, owner in enumerate(self._owner) if owner is None]
+        free += range(len(self._owner), self._slots)
+        rows, logits = list[int](), list[Tensor]()
+        while self._jobs and len(rows) < len(free):
             job = self._jobs[0]
-            if job.cancelled:
+            if not job.cancelled:
+                if self._prefix is None:
+                    self._prefix = self._prefill(job)
+                count = min(len(job.seeds) - self._next, len(free) - len(rows))
+                given = free[len(rows) : len(rows) + count]
+                self._place(job, given)
+                rows += given
+                logits.append(self._prefix[2].expand(count, -1))
+                self._next += count
+            if job.cancelled or self._next == len(job.seeds):
                 self._jobs.popleft()
                 self._next, self._prefix = 0, None
-                continue
-            if self._prefix is None:
-                self._prefix = self._prefill(job)
-            k, v, row = self._prefix
-            count = min(len(job.seeds) - self._next, self._slots - len(self._owner))
-            at, T = slice(len(self._owner), len(self._owner) + count), len(job.prompt)
-            self._k[:, at, :, :T] = k
-            self._v[:, at, :, :T] = v
-            logits += [row] * count
-            for slot in range(self._next, self._next + count):
-                self._place(len(self._owner), job, slot)
-            self._next += count
-            if self._next == len(job.seeds):
-                self._jobs.popleft()
-                self._next, self._prefix = 0, None
-        if not logits:
-            return []
-        return self._draw(torch.cat(logits), range(first, len(self._owner)))
+        return self._draw(torch.cat(logits), np.array(rows)) if rows else []
 
     def _prefill(self, job: Job) -> tuple[Tensor, Tensor, Tensor]:
         """Keys and values of a prompt, [layers, 1, kv_heads, T, head_width], and the logits [1, V] after it."""
@@ -176,36 +210,56 @@ class Engine:
         tokens = torch.tensor(job.prompt + [PAD] * (padded - T))[None]
         positions = torch.tensor(job.positions[:T] + [0] * (padded - T))[None]
         x, k, v = prefilled(self._decoder, tokens, positions)
-        x = x[0, T - 1 : T].expand(_ROWS, -1).contiguous()
-        busy, was = time.process_time(), self._busy
-        self._busy = busy
         job.shared = Cost(
-            flops=self._a.shape.flops(T, logits=1),
-            bytes_moved=self.weight_bytes + self._a.shape.kv_traffic(T, value_bytes=_NUMBER_BYTES),
+            flops=self._shape.flops(T, logits=1),
+            bytes_moved=self.weight_bytes + self._shape.kv_traffic(T, value_bytes=_NUMBER_BYTES),
             tokens_in=T,
-            joules=self._energy.since_last(busy - was).mid,
+            joules=self._joules_since(),
         )
-        return k[..., :T, :], v[..., :T, :], self._decoder.head(x)[:1]
+        logits = self._decoder.head(x[0, T - 1 : T].expand(_ROWS, -1).contiguous())[:1]
+        return _side_by_side(k[..., :T, :]), v[..., :T, :], logits
 
-    def _place(self, row: int, job: Job, slot: int) -> None:
-        a, s = self._a, job.sampling
-        self._owner.append((job, slot))
-        self._length[row] = len(job.prompt)
-        self._position[row] = job.positions[-1] - 1  # of the last token
-        self._mask[row] = -torch.inf
-        self._mask[row, :, : len(job.prompt)] = 0
-        self._drawn[row] = 0
-        self._most[row] = min(s.max_tokens, a.context - job.positions[-1])
-        self._uniform[row] = uniforms(job.seeds[slot], a.context + 1)
-        self._temperature[row], self._top_p[row] = s.temperature, s.top_p
-        self._may_end[row] = False
-        self._may_end[row, [*(a.encode(text)[-1] for text in _known(a.alphabet, s.stop)), a.end]] = True
-        self._bytes[row] = self._joules[row] = 0
+    def _place(self, job: Job, rows: list[int]) -> None:
+        """Make ready the rows of the next slots of a job."""
+        assert self._prefix is not None
+        a, s, T = self._a, job.sampling, len(job.prompt)
+        k, v, _ = self._prefix
+        self._k[:, rows, :, :T] = k
+        self._v[:, rows, :, :T] = v
+        self._mask[rows] = -torch.inf
+        self._mask[rows, :, :T] = 0
+        slots = range(self._next, self._next + len(rows))
+        for row, slot in zip(rows, slots, strict=True):
+            self._owner[row : row + 1] = [(job, slot)]  # also one past the end
+        self._length[rows] = T
+        self._position[rows] = job.positions[-1] - 1
+        self._drawn[rows] = 0
+        self._most[rows] = min(s.max_tokens, a.context - job.positions[-1])
+        self._uniform[rows] = uniforms(job.seeds[slots.start : slots.stop], a.context + 1)
+        self._temperature[rows], self._top_p[rows] = s.temperature, s.top_p
+        may_end = np.zeros(a.vocabulary, np.bool_)
+        may_end[[*(a.encode(text)[-1] for text in _known(a.alphabet, s.stop)), a.end]] = True
+        self._may_end[rows] = may_end
+        self._bytes[rows] = self._joules[rows] = 0
 
-    def _drop_cancelled(self) -> None:
-        for row in reversed(range(len(self._owner))):
-            if self._owner[row][0].cancelled:
-                self._release(row)
+    def _close_ranks(self) -> None:
+        """Move the last rows to where others have ended, so that the batch has no holes."""
+        count = sum(owner is not None for owner in self._owner)
+        holes = [row for row in range(count) if self._owner[row] is None]
+        if holes:
+            last = [row for row in range(count, len(self._owner)) if self._owner[row] is not None]
+            for hole, row in zip(holes, last, strict=True):
+                self._owner[hole] = self._owner[row]
+            for cache in (self._k, self._v):
+                cache[:, holes] = cache[:, last]
+            self._mask[holes] = self._mask[last]
+            for state in (
+                *(self._length, self._position, self._out, self._logprob, self._drawn, self._most, self._uniform),
+                *(self._temperature, self._top_p, self._may_end, self._bytes, self._joules),
+            ):
+                state[holes] = state[last]
+        self._length[count : len(self._owner)] = self._position[count : len(self._owner)] = 0
+        del self._owner[count:]
 
     # One token for every slot
 
@@ -213,61 +267,60 @@ class Engine:
         a, n = self._a, len(self._owner)
         M = -(-n // _ROWS) * _ROWS
         T = -(-int(self._length[:n].max() + 1) // _KEYS) * _KEYS
-        rows = torch.arange(M)
-        last = torch.as_tensor(self._out[np.arange(M), np.maximum(self._drawn[:M] - 1, 0)])
+        every = np.arange(M)
+        last = torch.as_tensor(self._out[every, np.maximum(self._drawn[:M] - 1, 0)])
         self._position[:n] += 1
-        at = torch.as_tensor(self._length[:M])
-        position = torch.as_tensor(self._position[:M])
-        self._mask[rows[:n], 0, at[:n]] = 0
-        mask = self._mask[:M, None, :, :T].expand(M, a.kv_heads, 1, T).reshape(M * a.kv_heads, 1, T)
-        cos, sin = self._decoder.cos[position][:, None], self._decoder.sin[position][:, None]
-        x = self._decoder.embedding(last)
-        group, scale = a.heads // a.kv_heads, a.head_width**-0.5
-        for block, K, V in zip(self._decoder.blocks, self._k, self._v, strict=True):
-            assert isinstance(block, Block)
-            qkv = block.qkv(block.norm_attention(x)).view(M, a.heads + 2 * a.kv_heads, a.head_width)
-            turned = rotate(qkv[:, : a.heads + a.kv_heads], cos, sin)
-            K[rows, :, at] = turned[:, a.heads :]
-            V[rows, :, at] = qkv[:, a.heads + a.kv_heads :]
-            q = turned[:, : a.heads].reshape(M * a.kv_heads, group, a.head_width)
-            k = K[:M, :, :T].flatten(0, 1)
-            weights = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=scale).softmax(-1)
-            attended = torch.bmm(weights, V[:M, :, :T].flatten(0, 1))
-            x = block.after(x, attended.view(M, a.width))
-        logits = self._decoder.head(self._decoder.norm(x))[:n]
+        self._mask[every[:n], 0, self._length[:n]] = 0
+        mask = self._mask[:M, :, :T]
+        turn = self._turn[self._position[:M]][:, None]
+        kv = np.arange(a.kv_heads) * self._keys
+        at = torch.as_tensor((every[:, None] * a.kv_heads * self._keys + kv + self._length[:M, None]).ravel())
+        turned = a.heads + a.kv_heads
+        x = self._decoder.embedding.weight[last]
+        for layer, K, V in zip(self._layers, self._k, self._v, strict=True):
+            qkv = functional.linear(_normed(x), layer.qkv).view(M, -1, a.head_width)
+            pairs = torch.view_as_complex(qkv[:, :turned].unflatten(2, (-1, 2)))
+            qk = torch.view_as_real(pairs * turn).flatten(2)
+            K.view(-1, a.head_width).index_copy_(0, at, qk[:, a.heads :].reshape(-1, a.head_width))
+            V.view(-1, a.head_width).index_copy_(0, at, qkv[:, turned:].reshape(-1, a.head_width))
+            q = qk[:, : a.heads].reshape(M * a.kv_heads, -1, a.head_width)
+            scores = torch.bmm(q, K[:M, :, :T].flatten(0, 1).transpose(1, 2))
+            scores.view(M, a.heads, T).add_(mask)
+            attended = torch.bmm(scores.softmax(-1), V[:M, :, :T].flatten(0, 1))
+            x = x + functional.linear(attended.view(M, a.width), layer.out)
+            gate, up = functional.linear(_normed(x), layer.gate_up).chunk(2, -1)
+            x += functional.linear(functional.silu(gate).mul_(up), layer.down)
+        logits = functional.linear(_normed(x), self._head)[:n]
         self._length[:n] += 1
-        busy, was = time.process_time(), self._busy
-        self._busy = busy
-        self._joules[:n] += self._energy.since_last(busy - was).mid / n
-        self._bytes[:n] += self.weight_bytes / n + a.shape.kv_bytes(1, _NUMBER_BYTES) * (self._length[:n] + 1)
-        return self._draw(logits, range(n))
+        self._joules[:n] += self._joules_since() / n
+        self._bytes[:n] += self.weight_bytes / n + self._shape.kv_bytes(1, _NUMBER_BYTES) * (self._length[:n] + 1)
+        return self._draw(logits, every[:n])
 
-    def _draw(self, logits: Tensor, rows: range) -> list[Finished]:
+    def _draw(self, logits: Tensor, rows: NDArray[np.int64]) -> list[Finished]:
         """A token for each of `rows` from its logits [B, V]; the slots that end with it."""
-        at = slice(rows.start, rows.stop)
         scores = logits.double().numpy()
         scores[:, PAD] = -np.inf
-        tokens = _sampled(scores, self._temperature[at], self._top_p[at], self._uniform[rows, self._drawn[at]])
+        drawn, index = self._drawn[rows], np.arange(len(rows))
+        tokens = _sampled(scores, self._temperature[rows], self._top_p[rows], self._uniform[rows, drawn])
         top = scores.max(1)
-        lse = top + np.log(np.exp(scores - top[:, None]).sum(1))
-        index = np.arange(len(rows))
-        self._out[rows, self._drawn[at]] = tokens
-        self._logprob[rows, self._drawn[at]] = scores[index, tokens] - lse
-        self._drawn[at] += 1
-        full = self._drawn[at] >= self._most[at]
-        ended = self._may_end[at][index, tokens]
+        total = top + np.log(np.exp(scores - top[:, None]).sum(1))
+        self._out[rows, drawn] = tokens
+        self._logprob[rows, drawn] = scores[index, tokens] - total
+        self._drawn[rows] = drawn + 1
+        full = drawn + 1 >= self._most[rows]
         done = list[Finished]()
-        for i in np.flatnonzero(full | ended)[::-1]:
-            finished = self._finished(rows.start + int(i), cut=bool(full[i]))
+        for i in np.flatnonzero(full | self._may_end[rows, tokens]).tolist():
+            finished = self._finished(int(rows[i]), cut=bool(full[i]))
             if finished is not None:
                 done.append(finished)
-                self._release(rows.start + int(i))
+                self._owner[rows[i]] = None
         return done
 
     def _finished(self, row: int, *, cut: bool) -> Finished | None:
-        job, slot = self._owner[row]
-        a, count = self._a, int(self._drawn[row])
-        ids = self._out[row, :count].tolist()
+        owner = self._owner[row]
+        assert owner is not None
+        (job, slot), a, count = owner, self._a, int(self._drawn[row])
+        ids: list[int] = self._out[row, :count].tolist()
         text = a.decode(ids)
         reason: FinishReason = "length"
         stop = next((s for s in job.sampling.stop if s and text.endswith(s)), "")
@@ -279,9 +332,9 @@ class Engine:
             return None
         T = len(job.prompt)
         cost = Cost(
-            flops=a.shape.flops(count - 1, T, logits=count - 1),
+            flops=self._shape.flops(count - 1, T, logits=count - 1),
             bytes_moved=float(self._bytes[row]),
-            peak_bytes=self.weight_bytes + a.shape.kv_bytes(T + count, _NUMBER_BYTES),
+            peak_bytes=self.weight_bytes + self._shape.kv_bytes(T + count, _NUMBER_BYTES),
             tokens_cached=0 if slot == 0 else T,
             tokens_out=count,
             wall_s=time.perf_counter() - job.started,
@@ -289,25 +342,7 @@ class Engine:
         )
         if slot == 0:
             cost = cost.then(job.shared)
-        logprobs = tuple(self._logprob[row, :count].tolist())
-        return Finished(job, slot, Sample(text, tuple(ids), logprobs, reason, cost))
-
-    def _release(self, row: int) -> None:
-        """Take a slot out; the last one moves to its row."""
-        last = len(self._owner) - 1
-        if row < last:
-            self._owner[row] = self._owner[last]
-            T = int(self._length[last])
-            self._k[:, row, :, :T] = self._k[:, last, :, :T]
-            self._v[:, row, :, :T] = self._v[:, last, :, :T]
-            self._mask[row] = self._mask[last]
-            for state in (
-                *(self._length, self._position, self._out, self._logprob, self._drawn, self._most, self._uniform),
-                *(self._temperature, self._top_p, self._may_end, self._bytes, self._joules),
-            ):
-                state[row] = state[last]
-        self._owner.pop()
-        self._length[last] = self._position[last] = 0
+        return Finished(job, slot, Sample(text, tuple(ids), tuple(self._logprob[row, :count].tolist()), reason, cost))
 
 
 def prefilled(decoder: Decoder, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,8 +10,8 @@ from typing import ClassVar, final
 from isoflop.task.generate.base import PROMPT_END, RESPONSE_END, Example, Generator
 
 _MODULUS = 100
-_PROMPT = re.compile(r"(\d\d)((?:[-+*]\d\d)+):")
-_OPERAND = re.compile(r"([-+*])(\d\d)")
+_PROMPT = re.compile(r"(\d\d)((?: [-+*]\d)+):")
+_OPERAND = re.compile(r"([-+*])(\d)")
 
 
 def _apply(total: int, op: str, operand: int) -> int:
@@ -27,23 +27,17 @@ def _digits(total: int) -> str:
     return f"{total:02d}"[::-1]
 
 
-def _operand(rng: random.Random, op: str) -> int:
-    if op == "*":
-        return rng.randrange(2, 10)
-    return rng.randrange(1, 10) if rng.random() < 0.5 else rng.randrange(10, _MODULUS)
-
-
 @final
 @dataclass(frozen=True)
 class Chain(Generator):
-    """Add, subtract and multiply, modulo 100, one step an operand.
+    """Add, subtract and multiply by digits, modulo 100, one step an operand.
 
-    All numbers are two digits, least significant first; a step is the new total and a space, and so as long as its
-    operand. The difficulty counts the numbers. The layout does not depend on the numbers, so that these can be changed
+    Totals, the start among them, are two digits, least significant first; a step is the new total and a space, and so
+    as long as its operand. The difficulty counts the numbers. The layout does not depend on the numbers, so that these can be changed
     and the program kept, as in InfinityMATH.
 
     >>> Chain().draw(random.Random(1), 4)
-    Example(prompt='71*30+80-70:', steps=('15 ', '95 ', '25 '), answer='52', difficulty=4)
+    Example(prompt='71 *2 +8 -8:', steps=('43 ', '24 ', '43 '), answer='34', difficulty=4)
     """
 
     alphabet: ClassVar[str] = "0123456789+-* :\n"
@@ -52,10 +46,10 @@ class Chain(Generator):
     beyond: ClassVar[tuple[int, ...]] = (7, 8)
 
     def draw(self, rng: random.Random, difficulty: int) -> Example:
-        """A start and `difficulty - 1` operations: times 2 to 9, or plus or minus one digit or two, as likely."""
+        """A start and `difficulty - 1` operations with digits from 1 to 9, all equally likely."""
         start = rng.randrange(_MODULUS)
         program = tuple(rng.choice("+-*") for _ in range(difficulty - 1))
-        return self.written(start, program, [_operand(rng, op) for op in program])
+        return self.written(start, program, [rng.randrange(1, 10) for _ in program])
 
     def written(self, start: int, program: tuple[str, ...], operands: list[int]) -> Example:
         """The problem that applies `program`, a tuple of operators, to `start` with these operands."""
@@ -63,7 +57,7 @@ class Chain(Generator):
         for op, operand in zip(program, operands, strict=True):
             total = _apply(total, op, operand)
             steps.append(_digits(total) + " ")
-        asked = "".join(op + _digits(operand) for op, operand in zip(program, operands, strict=True))
+        asked = "".join(f" {op}{operand}" for op, operand in zip(program, operands, strict=True))
         return Example(_digits(start) + asked + PROMPT_END, tuple(steps), str(total), len(program) + 1)
 
     def extract(self, response: str) -> str | None:
@@ -84,6 +78,6 @@ class Chain(Generator):
         asked = _OPERAND.findall(match[2])
         for i, word in enumerate(response.split()):
             fits = i < len(asked) and re.fullmatch(r"\d\d", word) is not None
-            verdicts.append(fits and int(word[::-1]) == _apply(before, asked[i][0], int(asked[i][1][::-1])))
+            verdicts.append(fits and int(word[::-1]) == _apply(before, asked[i][0], int(asked[i][1])))
             before = int(word[::-1]) if fits else before
         return verdicts
