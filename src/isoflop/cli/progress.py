@@ -62,7 +62,7 @@ def progress(budgets: Sequence[Budget]) -> Generator[Progress]:
     if not err.is_terminal:
         yield Progress(budgets, None)
         return
-    with Live(console=err, auto_refresh=False, transient=True) as live:
+    with Live(Text("opening"), console=err, auto_refresh=False, transient=True) as live:
         yield Progress(budgets, live)
 
 
