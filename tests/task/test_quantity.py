@@ -91,6 +91,7 @@ def test_more_than_a_number(text: str) -> None:
         ("50%", "%", True),
         (r"50\%", "%", True),
         ("$18.50", "$", True),
+        ("$18 every day", "$", True),
         (r"90^\circ", "°", True),
         ("25 degrees Celsius", "°C", True),
         ("5 in", "in", True),

@@ -106,8 +106,8 @@ def quantities(text: str) -> list[Quantity]:
         behind, unit, after = _behind(text, end)
         if behind and unit is None and text[end].isalpha():
             continue  # 2x is no number
-        if not behind and (sign := re.search(r"[$€£]", match[0])):
-            behind, unit = sign[0], read_unit(sign[0])
+        if unit is None and (sign := re.search(r"[$€£]", match[0])):
+            behind, unit, after = sign[0], read_unit(sign[0]), end
         found.append(Quantity(number, behind, unit, text[match.start() : after].strip()))
     if not found and not re.search(r"\d", text):
         for match in _IN_WORDS.finditer(text):

@@ -70,7 +70,7 @@ class _Row:
             return None
         if set(fields) == _GSM8K:
             fields = self._gsm8k(fields)
-        for name in fields.keys() - set(FIELDS):
+        for name in (name for name in fields if name not in FIELDS):
             self.wrong(f"unknown field {name!r}; {choose(name, FIELDS)}")
         prompt, answer = self._prompt(fields), self._answer(fields)
         key = fields.get("id", self.number)
