@@ -8,7 +8,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PACKAGES = ("isoflop", "numpy", "scipy", "aiohttp", "openvino-genai", "torch", "math-verify")
+_PACKAGES = ("isoflop", "numpy", "scipy", "openvino-genai", "torch", "math-verify")
 
 
 def provenance() -> dict[str, object]:
