@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import operator
 import sys
-import threading
 import traceback
 import types
 from collections.abc import Callable
@@ -52,7 +51,7 @@ def serve(source: bytes, fd: int, most_bytes: int) -> None:
         reply = _raised(error)
     while True:
         wire.write_frame(fd, reply)
-        operation, target, packed = wire.loads(wire.read_frame(fd, most_bytes))
+        operation, target, packed = wire.read_request(wire.read_frame(fd, most_bytes))
         try:
             args, kwargs = wire.loads(packed, handles.__getitem__)
             value = _OPERATIONS[operation](handles[target], *args, **kwargs)
@@ -80,9 +79,10 @@ def run_script(source: bytes) -> int:
     except BaseException:
         traceback.print_exc()
         status = 1
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    if threads := sys.modules.get("threading"):  # not imported here: what it does after a fork takes its time
+        for thread in threads.enumerate():
+            if thread is not threads.current_thread() and not thread.daemon:
+                thread.join()
     atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage] - the rest of the interpreter's end is not needed
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

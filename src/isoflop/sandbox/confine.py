@@ -75,6 +75,7 @@ class Confinement:
                 box = Path("/box")
                 namespaces.new_root(self._root, shown, box, 4 * self._limits.file_bytes)
                 self.box = box
+                shown = [Path("/")]
         with self._trying("own user"):
             self._take_users()
         if self._uids or self._user_namespace:
@@ -84,8 +85,8 @@ class Confinement:
         abi = 0
         with self._trying("landlock"):
             abi = landlock.version()
-            shown = [path for path in (*shown, *namespaces.DEVICES) if path.exists()]
             null = namespaces.DEVICES[0]
+            shown += [path for path in namespaces.DEVICES if path.exists()]
             self._rules = {
                 "candidate": landlock.ruleset(shown, [self.box, null]),
                 "judge": landlock.ruleset(shown, [null]),

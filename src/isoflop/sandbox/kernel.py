@@ -21,7 +21,12 @@ _SYS_MOUNT_SETATTR = 442  # this one and landlock's have the same number on ever
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 
+# Looked up once, and what they take made once: a fork that is the first to use something pays for it every time.
 _libc = ctypes.CDLL(None, use_errno=True)
+_syscall, _prctl, _capset = _libc.syscall, _libc.prctl, _libc.capset
+_ZERO = ctypes.c_ulong(0)
+_ALL_OF_THIS_PROCESS = (ctypes.c_uint32 * 2)(0x20080522, 0)  # capabilities in the kernel's version 3 of the call
+_NO_CAPABILITIES = (ctypes.c_uint32 * 6)()
 
 
 def _checked(result: int, what: str) -> int:
@@ -37,12 +42,12 @@ def syscall(what: str, number: int, *args: object) -> int:
     Raises:
         OSError: it failed.
     """
-    return _checked(_libc.syscall(ctypes.c_long(number), *args), what)
+    return _checked(_syscall(ctypes.c_long(number), *args), what)
 
 
 def prctl(option: int, value: int = 0, pointer: object = None) -> None:
     """Set an attribute of this process."""
-    _checked(_libc.prctl(option, ctypes.c_ulong(value), pointer or ctypes.c_ulong(0), 0, 0), f"prctl {option}")
+    _checked(_prctl(option, ctypes.c_ulong(value), pointer or _ZERO, _ZERO, _ZERO), f"prctl {option}")
 
 
 def unshare(flags: int) -> None:
@@ -83,6 +88,4 @@ def change_root(root: str) -> None:
 
 def drop_capabilities() -> None:
     """Give up every capability, for good together with no_new_privs."""
-    version_3 = 0x20080522
-    header = (ctypes.c_uint32 * 2)(version_3, 0)
-    _checked(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+    _checked(_capset(_ALL_OF_THIS_PROCESS, _NO_CAPABILITIES), "capset")

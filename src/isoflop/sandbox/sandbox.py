@@ -21,7 +21,6 @@ from isoflop.sandbox.lane import Isolation, Lane, LaneError
 from isoflop.sandbox.limits import Limits
 from isoflop.sandbox.verdict import Execution, Outcome, Report, Verdict
 
-_TRIES = 2
 _STDERR_BYTES = 4000
 
 
@@ -164,23 +163,29 @@ def _executed(lane: Lane, program: str, stdin: str) -> Execution:
 
 def _attempted(lane: Lane, kind: str, given: tuple[bytes, ...], blank: int) -> tuple[Report, list[bytes]]:
     """Run a program on the `given` files, once more if the machine was at fault; what was written to `blank` others."""
-    for attempt in range(_TRIES):
-        with contextlib.ExitStack() as opened:
-            files = [opened.enter_context(open(os.memfd_create(kind), "r+b")) for _ in range(len(given) + blank)]
-            for file, content in zip(files, given):
-                file.write(content)
-                file.seek(0)
-            try:
-                report = lane.run(kind, [file.fileno() for file in files])
-            except LaneError as error:
-                report = Report(fault=str(error))
-            if not report.fault or attempt == _TRIES - 1:
-                return report, [_content(file.fileno()) for file in files[len(given) :]]
-    raise AssertionError("one attempt is the last")
+    report, written = _attempt(lane, kind, given, blank)
+    return _attempt(lane, kind, given, blank) if report.fault else (report, written)
 
 
-def _content(fd: int) -> bytes:
-    return os.pread(fd, os.fstat(fd).st_size, 0)
+def _attempt(lane: Lane, kind: str, given: tuple[bytes, ...], blank: int) -> tuple[Report, list[bytes]]:
+    files: list[int] = []
+    try:
+        for content in (*given, *[b""] * blank):
+            files.append(os.memfd_create(kind))
+            _write(files[-1], content)
+        report = lane.run(kind, files)
+        return report, [os.pread(file, os.fstat(file).st_size, 0) for file in files[len(given) :]]
+    except (LaneError, OSError) as error:
+        return Report(fault=str(error)), [b""] * blank
+    finally:
+        for file in files:
+            os.close(file)
+
+
+def _write(file: int, content: bytes) -> None:
+    written = 0
+    while written < len(content):
+        written += os.pwrite(file, memoryview(content)[written:], written)  # leaves the place to read from at the start
 
 
 def _encoded(text: str) -> bytes:

@@ -111,6 +111,8 @@ _LOAD, _IF_EQUAL, _IF_AT_LEAST, _IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0
 _NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _REFUSE, _NO_SUCH_CALL = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
+_Code = list[tuple[int, int, int, int]]
+"""Instructions: operation, how many to skip if true, if false, operand."""
 
 
 class Filter:
@@ -129,28 +131,22 @@ class Filter:
         if machine not in _ARCHITECTURES:
             raise OSError(errno.ENOSYS, f"no table of system calls for {machine}")
         architecture, column = _ARCHITECTURES[machine]
-        refused = [*_DENIED.values()]
-        if metadata:
-            refused += _DENIED_METADATA.values()
-        if signals:
-            refused += _DENIED_SIGNALS.values()
-        code: list[tuple[int, int, int, int]] = [
+        rules: dict[int | None, _Code] = {numbers[column]: _answer(_NO_SUCH_CALL) for numbers in _ABSENT.values()}
+        for table in (_DENIED, _DENIED_METADATA if metadata else {}, _DENIED_SIGNALS if signals else {}):
+            rules |= {numbers[column]: _answer(_REFUSE) for numbers in table.values()}
+        # A process may not make namespaces, outlive its parent, or set the limits of another.
+        rules[_CLONE[column]] = _refuse_if(_IF_ANY_BIT, _NEW_NAMESPACES)
+        rules[_PRCTL[column]] = _refuse_if(_IF_EQUAL, kernel.PR_SET_PDEATHSIG)
+        rules[_PRLIMIT[column]] = _refuse_if(_IF_AT_LEAST, 1)
+        code = [
             (_LOAD, 0, 0, _ARCHITECTURE_AT),
             (_IF_EQUAL, 1, 0, architecture),
             (_RETURN, 0, 0, _KILL),
             (_LOAD, 0, 0, _NUMBER_AT),
         ]
         if machine == "x86_64":
-            code += [(_IF_AT_LEAST, 0, 1, 0x40000000), (_RETURN, 0, 0, _REFUSE)]  # the x32 calls, by other numbers
-        for numbers, answer in ((refused, _REFUSE), ([*_ABSENT.values()], _NO_SUCH_CALL)):
-            for number in sorted(n[column] or -1 for n in numbers):
-                if number >= 0:
-                    code += [(_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, answer)]
-        # A process may not make namespaces, outlive its parent, or set the limits of another.
-        code += _refuse_if(_CLONE[column], (_IF_ANY_BIT, 0, 1, _NEW_NAMESPACES))
-        code += _refuse_if(_PRCTL[column], (_IF_EQUAL, 0, 1, kernel.PR_SET_PDEATHSIG))
-        code += _refuse_if(_PRLIMIT[column], (_IF_EQUAL, 1, 0, 0))
-        code.append((_RETURN, 0, 0, _ALLOW))
+            code += [(_IF_AT_LEAST, 0, 1, 0x40000000), *_answer(_REFUSE)]  # the x32 calls, by other numbers
+        code += _tree(sorted((number, rule) for number, rule in rules.items() if number is not None))
         self._code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in code))
         self._program = ctypes.create_string_buffer(struct.pack("@HP", len(code), ctypes.addressof(self._code)))
 
@@ -159,11 +155,20 @@ class Filter:
         kernel.prctl(kernel.PR_SET_SECCOMP, 2, self._program)
 
 
-def _refuse_if(number: int, condition: tuple[int, int, int, int]) -> list[tuple[int, int, int, int]]:
-    return [
-        (_IF_EQUAL, 0, 4, number),
-        (_LOAD, 0, 0, _FIRST_ARGUMENT_AT),
-        condition,
-        (_RETURN, 0, 0, _REFUSE),
-        (_RETURN, 0, 0, _ALLOW),
-    ]
+def _answer(what: int) -> _Code:
+    return [(_RETURN, 0, 0, what)]
+
+
+def _refuse_if(condition: int, first_argument: int) -> _Code:
+    test = (condition, 0, 1, first_argument)
+    return [(_LOAD, 0, 0, _FIRST_ARGUMENT_AT), test, *_answer(_REFUSE), *_answer(_ALLOW)]
+
+
+def _tree(rules: list[tuple[int, _Code]]) -> _Code:
+    """Code that finds the rule of a system call by halving: the kernel tries the filter on every call when it is put on."""
+    if len(rules) == 1:
+        ((number, rule),) = rules
+        return [(_IF_EQUAL, 0, len(rule), number), *rule, *_answer(_ALLOW)]
+    half = len(rules) // 2
+    below = _tree(rules[:half])
+    return [(_IF_AT_LEAST, len(below), 0, rules[half][0]), *below, *_tree(rules[half:])]

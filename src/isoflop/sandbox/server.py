@@ -19,14 +19,15 @@ import select
 import signal
 import site
 import socket
+import struct
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from isoflop.sandbox import candidate, judge, kernel
+from isoflop.sandbox import candidate, judge, kernel, wire
 from isoflop.sandbox.confine import Confinement, Who
 from isoflop.sandbox.limits import Limits
 from isoflop.sandbox.verdict import Report
@@ -36,6 +37,45 @@ _COMMON = (  # what programs import most: warm in every fork
     "math operator random re statistics string types typing"
 ).split()
 _SYSTEM = tuple(map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/localtime")))
+_SMALL_PROGRAM = b"""
+import math
+from typing import Dict, List, Optional, Tuple
+
+class Pair:
+    def __init__(self, a: int, b: int = 0) -> None:
+        self.a, self.b = a, b
+
+def f(values: List[int], table: Optional[Dict[str, int]] = None) -> Tuple[int, List[str]]:
+    ''' As programs have it.
+    >>> f([1])
+    (1, ["1"])
+    '''
+    table = {str(v): i for i, v in enumerate(values) if v}
+    pairs = sorted(((k, v) for k, v in table.items()), key=lambda p: (-p[1], p[0]), reverse=True)
+    total, i = 0, 0
+    while i < len(values):
+        if i % 2 == 0 and pairs[-1][1] > 0 or not pairs:
+            total += max(i, 1) ** 2 // 3
+        elif "a" in table:
+            total -= int(math.sqrt(i)) * 0
+        else:
+            break
+        i += 1
+    for k, _ in pairs:
+        total += len(f"{k:>3}".strip().split(",")[0].replace("x", "").lower()) - len(k)
+    return total * 0 + Pair(len(values)).a, [*table][:1] + list("ab")[1:][::-1]
+"""
+_SMALL_TESTS = """
+METADATA = {"author": "x"}
+
+def check(candidate):
+    import math
+    assert candidate([0, "a"]) == (2, ["a", "b"]), "This prints if this assert fails"
+    assert candidate([1, "a"]) == (2, ["1", "b"])
+    for value in [candidate([2, "a"])]:
+        assert abs(value[0] - 2.0) < 1e-6 and tuple(value[1]) == ("2", "b") and True
+"""
+_WARM_UPS = 20
 _DESCRIPTORS = 256
 _GLANCE_S = 0.1
 _PATIENCE = 10
@@ -46,14 +86,20 @@ _PATIENCE = 10
 class _Child:
     pid: int
     pidfd: int
+    cpu_before_s: float = 0.0
 
     def cpu_s(self) -> float:
-        """Processor time of all its threads, not of its children (seconds)."""
-        return time.clock_gettime(((~self.pid) << 3) | 2)  # the clock of another process, see clock_getcpuclockid(3)
+        """Processor time of all its threads in this run, not of its children (seconds)."""
+        return time.clock_gettime(((~self.pid) << 3) | 2) - self.cpu_before_s  # see clock_getcpuclockid(3)
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tests(_Child):
+    line: socket.socket
 
 
 class Server:
@@ -70,6 +116,7 @@ class Server:
     def __init__(self, line: socket.socket, employer: int, proc: int, confinement: Confinement, limits: Limits) -> None:
         self._line, self._employer, self._proc = line, employer, proc
         self._confinement, self._limits = confinement, limits
+        self._tests: _Tests | None = None
         self._complaint = mmap.mmap(-1, mmap.PAGESIZE)
         """Where a child says why it could not be confined, before it runs anybody's code."""
         self._memory_kills = self._count_memory_kills()
@@ -94,13 +141,14 @@ class Server:
                     self._run_tests(report, *fds)
             except OSError as error:
                 report.fault = f"no process could be started: {error}"
+                self._drop_tests(report)
             finally:
                 for fd in fds:
                     os.close(fd)
                 self._tidy()
             report.wall_s = time.monotonic() - start
             report.fault = report.fault or bytes(self._complaint).rstrip(b"\0").decode(errors="replace")
-            self._line.send(json.dumps(asdict(report)).encode())
+            self._line.send(json.dumps(vars(report)).encode())
 
     def _run_script(self, report: Report, program: int, *streams: int) -> None:
         def run() -> int:
@@ -108,49 +156,52 @@ class Server:
                 os.dup2(stream, number)
             return candidate.run_script(_read(program))
 
-        with self._forked("candidate", run, [program, *streams], report) as tested:
+        tested = self._fork("candidate", run, [program, *streams])
+        try:
             self._watch(report, tested, None)
+        finally:
+            self._end(tested, report)
 
     def _run_tests(self, report: Report, program: int, checks: int, ruling: int) -> None:
-        most = self._limits.value_bytes
+        tests = self._tests = self._tests or self._new_tests()
         near, far = socket.socketpair()
 
         def run() -> int:
-            candidate.serve(_read(program), far.fileno(), most)
+            candidate.serve(_read(program), far.fileno(), self._limits.value_bytes)
             return 0
 
-        def rule() -> int:
-            os.write(ruling, json.dumps(judge.rule(_read(checks), near.fileno(), most)).encode())
-            return 0
-
-        tests_report = Report()
-        with contextlib.ExitStack() as children:
+        with contextlib.ExitStack() as leaving:
             with near, far:
-                tested = children.enter_context(self._forked("candidate", run, [program, far.fileno()], report))
-                tests = children.enter_context(
-                    self._forked("judge", rule, [checks, ruling, near.fileno()], tests_report)
-                )
+                tested = self._fork("candidate", run, [program, far.fileno()])
+                leaving.callback(self._end, tested, report)
+                tests.cpu_before_s += tests.cpu_s()
+                socket.send_fds(tests.line, [b"rule"], [checks, ruling, near.fileno()])
             self._watch(report, tested, tests)
-        report.fault = report.fault or tests_report.fault
+            if report.tests_stopped or tests.line.recv(16) != judge.READY:
+                self._drop_tests(report)
 
-    @contextlib.contextmanager
-    def _forked(self, who: Who, act: Callable[[], int], fds: list[int], report: Report) -> Iterator[_Child]:
-        """A confined process that does `act` with `fds` and nothing else open; ended on leaving."""
+    def _new_tests(self) -> _Tests:
+        """The process that tests run in, one for many programs: it can keep what it likes, it meets none of them."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            child = self._fork("judge", lambda: judge.serve(theirs, self._limits.value_bytes), [theirs.fileno()])
+        return _Tests(pid=child.pid, pidfd=child.pidfd, line=ours)
+
+    def _drop_tests(self, report: Report) -> None:
+        tests, self._tests = self._tests, None
+        if tests is not None:
+            tests.line.close()
+            ended = Report()
+            self._end(tests, ended)
+            report.fault = report.fault or ended.fault
+
+    def _fork(self, who: Who, act: Callable[[], int], fds: list[int]) -> _Child:
+        """A confined process that does `act`, with `fds` and nothing else open."""
         self._confinement.new_process_table()
         pid = os.fork()
         if pid == 0:
             self._live(who, act, fds)
-        child = _Child(pid, os.pidfd_open(pid))
-        try:
-            yield child
-        finally:
-            child.kill()
-            _, status, used = os.wait4(pid, 0)
-            os.close(child.pidfd)
-            report.status = os.waitstatus_to_exitcode(status)
-            report.cpu_s, report.peak_bytes = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
-            if report.status == -signal.SIGKILL and not report.stopped and self._memory_ran_out():
-                report.fault = "the machine ran out of memory"
+        return _Child(pid, os.pidfd_open(pid))
 
     def _live(self, who: Who, act: Callable[[], int], fds: list[int]) -> NoReturn:
         """The life of a child."""
@@ -173,24 +224,31 @@ class Server:
         finally:
             os._exit(status)
 
-    def _watch(self, report: Report, tested: _Child, tests: _Child | None) -> None:
-        """Wait for the tests to end, or the program if there are none, and for limits."""
+    def _end(self, child: _Child, report: Report) -> None:
+        """End a process, if it has not ended itself, and report what it used."""
+        child.kill()
+        _, status, used = os.wait4(child.pid, 0)
+        os.close(child.pidfd)
+        report.status = os.waitstatus_to_exitcode(status)
+        report.cpu_s, report.peak_bytes = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+        if report.status == -signal.SIGKILL and not report.stopped and self._memory_ran_out():
+            report.fault = "the machine ran out of memory"
+
+    def _watch(self, report: Report, tested: _Child, tests: _Tests | None) -> None:
+        """Wait for the tests to be done, or the program if there are none, and for limits."""
         start = time.monotonic()
         ended_s: float | None = None
-        awaited = tests or tested
-        timeout_s = 0.0
+        awaited = tested.pidfd if tests is None else tests.line.fileno()
+        timeout_s = _GLANCE_S
         while True:
-            ready = self._ready([tested.pidfd, awaited.pidfd] if ended_s is None else [awaited.pidfd], timeout_s)
-            elapsed_s = time.monotonic() - start
+            ready = self._ready([awaited] if ended_s is not None else [awaited, tested.pidfd], timeout_s)
             if self._line.fileno() in ready:
                 raise LeftAloneError
-            if awaited.pidfd in ready:
+            if awaited in ready:
                 return
-            cpu_s = max(child.cpu_s() for child in (tested, awaited))
-            timeout_s = min(_GLANCE_S, max(0.001, self._limits.cpu_s - cpu_s))
+            elapsed_s = time.monotonic() - start
             if ended_s is None:
-                if tested.pidfd not in ready:
-                    report.stopped = self._over(tested, elapsed_s)
+                report.stopped = "" if tested.pidfd in ready else self._over(tested, elapsed_s)
                 if tested.pidfd in ready or report.stopped:
                     tested.kill()
                     ended_s = elapsed_s
@@ -198,6 +256,8 @@ class Server:
                 report.tests_stopped = self._over(tests, elapsed_s - (elapsed_s if ended_s is None else ended_s))
                 if report.tests_stopped:
                     return
+            used_s = max(child.cpu_s() for child in (tested, tests) if child is not None)
+            timeout_s = min(_GLANCE_S, max(0.001, self._limits.cpu_s - used_s))
 
     def _over(self, child: _Child, elapsed_s: float) -> str:
         if child.cpu_s() > self._limits.cpu_s:
@@ -254,12 +314,15 @@ class Server:
 
     def _end_orphans(self) -> None:
         # All that a program started becomes our child when its parent ends, since we are a "subreaper".
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                    for pid in self._read_proc(f"self/task/{os.getpid()}/children").split():
-                        os.kill(int(pid), signal.SIGKILL)
-                    time.sleep(0.001)
+        kept = None if self._tests is None else self._tests.pid
+        while orphans := [pid for pid in map(int, self._children()) if pid != kept]:
+            for pid in orphans:
+                os.kill(pid, signal.SIGKILL)
+            for pid in orphans:
+                os.waitpid(pid, 0)
+
+    def _children(self) -> list[str]:
+        return self._read_proc(f"self/task/{os.getpid()}/children").split()
 
 
 class LeftAloneError(Exception):
@@ -273,8 +336,8 @@ def _read(fd: int) -> bytes:
 
 def _clear(box: Path) -> None:
     """Empty `box`, however deep and locked what a program made in it."""
-    while entries := list(box.iterdir()):
-        for entry in entries:
+    while names := os.listdir(box):  # noqa: PTH208 - it is nearly always empty, and this is asked after every program
+        for entry in map(box.joinpath, names):
             if entry.is_symlink() or not entry.is_dir():
                 entry.unlink()
                 continue
@@ -320,10 +383,32 @@ def _set_up(line: socket.socket, setup: dict[str, Any]) -> tuple[Server, Confine
     os.environ.update(HOME=str(confinement.box), TMPDIR=str(confinement.box))
     sys.argv = ["program.py"]
     server = Server(line, employer, proc, confinement, limits)
+    _warm_up(limits)
     gc.disable()
     gc.collect()
     gc.freeze()  # forks share what is not touched
     return server, confinement
+
+
+def _warm_up(limits: Limits) -> None:
+    """Go through a small program and its tests in this process, where nothing is at stake.
+
+    A fork then finds the code specialised and the memory laid out that it will use: it takes half as many page faults.
+    """
+    checks = wire.dumps(("asserts", _SMALL_TESTS, "f"))
+    requests = [wire.request("get", 0, wire.dumps((("f",), {})))]
+    requests += [wire.request("call", 1, wire.dumps((([n, "a"],), {}))) for n in range(3)]
+    for _ in range(_WARM_UPS):
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # keeps apart what is sent ahead
+        with near, far:
+            for request in (*requests, b"no more"):
+                wire.write_frame(near.fileno(), request)
+            with contextlib.suppress(struct.error):
+                candidate.serve(_SMALL_PROGRAM, far.fileno(), limits.value_bytes)
+            outcome, reason, _ = judge.rule(checks, near.fileno(), limits.value_bytes)  # the answers are there already
+            if outcome != "pass":
+                raise RuntimeError(f"the sandbox's own test fails: {reason}")
+    del sys.modules["program"]
 
 
 def _readable(search: Iterable[Path]) -> list[Path]:

@@ -59,7 +59,7 @@ class Execution:
     peak_bytes: int = 0
 
 
-@dataclass(slots=True)
+@dataclass
 class Report:
     """What became of the processes of one program.
 

@@ -16,7 +16,7 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import Any
 
-_HEADER = struct.Struct("<Q")
+_HEADER, _REQUEST = struct.Struct("<Q"), struct.Struct("<BQ")
 _CONSTRUCTORS: dict[str, type] = {kind.__name__: kind for kind in (bool, int, float, complex, str, dict)}
 _PLAIN_DICTS = (Counter, OrderedDict, defaultdict)
 
@@ -103,11 +103,27 @@ def is_plain(value: object) -> bool:
 _PLAIN_TYPES = (bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, *_PLAIN_DICTS)
 
 
+OPERATIONS = ("call", "get", "set", "len", "iter", "next", "item", "contains")
+"""What the tests can have done to an object of the program."""
+
+
+def request(operation: str, handle: int, packed: bytes) -> bytes:
+    """A request to do an operation to the object that goes by `handle`, with packed arguments."""
+    return _REQUEST.pack(OPERATIONS.index(operation), handle) + packed
+
+
+def read_request(data: bytes) -> tuple[str, int, bytes]:
+    """Operation, handle and packed arguments of a request."""
+    operation, handle = _REQUEST.unpack_from(data)
+    return OPERATIONS[operation], handle, data[_REQUEST.size :]
+
+
 def write_frame(fd: int, data: bytes) -> None:
     """Send `data` whole."""
-    left = memoryview(_HEADER.pack(len(data)) + data)
-    while left:
-        left = left[os.write(fd, left) :]
+    frame = _HEADER.pack(len(data)) + data
+    sent = os.write(fd, frame)
+    while sent < len(frame):
+        sent += os.write(fd, memoryview(frame)[sent:])
 
 
 def read_frame(fd: int, most_bytes: int) -> bytes:
@@ -115,20 +131,28 @@ def read_frame(fd: int, most_bytes: int) -> bytes:
 
     Raises:
         EOFError: the other side is gone.
-        ValueError: the frame is larger than `most_bytes`.
+        ValueError: the frame is larger than `most_bytes`, or another follows it at once.
     """
-    (size,) = _HEADER.unpack(_read(fd, _HEADER.size))
+    data = _read(fd)
+    while len(data) < _HEADER.size:
+        data += _read(fd)
+    (size,) = _HEADER.unpack_from(data)
     if size > most_bytes:
-        raise ValueError(f"a value of {size} bytes in transit, more than {most_bytes}")
-    return _read(fd, size)
+        raise ValueError(f"it has {size} bytes in transit, more than {most_bytes}")
+    missing = _HEADER.size + size - len(data)
+    if missing > 0:
+        parts = [data]
+        while missing > 0:
+            parts.append(_read(fd))
+            missing -= len(parts[-1])
+        data = b"".join(parts)
+    if missing < 0:
+        raise ValueError("there are two")
+    return data[_HEADER.size :]
 
 
-def _read(fd: int, size: int) -> bytes:
-    parts: list[bytes] = []
-    while size:
-        part = os.read(fd, min(size, 1 << 20))
-        if not part:
-            raise EOFError
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
+def _read(fd: int) -> bytes:
+    data = os.read(fd, 1 << 16)
+    if not data:
+        raise EOFError
+    return data
