@@ -84,24 +84,23 @@ class _Layer(NamedTuple):
 
 def _arranged(block: Block) -> _Layer:
     a = block.a
-    qkv = (block.qkv.weight * block.norm_attention.weight).unflatten(0, (-1, a.head_width)).clone()
-    qkv[: a.heads] *= a.head_width**-0.5
+    qkv = (block.qkv.weight * block.norm_attention.weight).view(-1, a.head_width, a.width)
     turned = a.heads + a.kv_heads
-    qkv[:turned] = qkv[:turned].unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
+    qkv[: a.heads] *= a.head_width**-0.5
+    qkv[:turned] = qkv[:turned].view(turned, 2, -1, a.width).transpose(1, 2).reshape(turned, -1, a.width)
     return _Layer(
-        qkv.flatten(0, 1), block.out.weight, block.gate_up.weight * block.norm_forward.weight, block.down.weight
+        qkv.view(-1, a.width), block.out.weight, block.gate_up.weight * block.norm_forward.weight, block.down.weight
     )
 
 
 def _side_by_side(k: Tensor) -> Tensor:
     """Keys [..., head_width] in the order of `_arranged`."""
-    return k.unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)
+    return k.reshape(*k.shape[:-1], 2, -1).transpose(-1, -2).reshape(k.shape)
 
 
 def _normed(x: Tensor) -> Tensor:
     """Rows [B, D] over their root mean square."""
-    square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
-    return x * square.div_(x.shape[-1]).add_(1e-5).rsqrt_()
+    return x * torch.rsqrt(torch.mean(x * x, -1, keepdim=True) + 1e-5)
 
 
 class Engine:
@@ -135,7 +134,8 @@ class Engine:
         self._mask[:, :, 0] = 0
         self._jobs: deque[Job] = deque()
         self._next = 0  # slot of the first job in the queue
-        self._prefix: tuple[Tensor, Tensor, Tensor] | None = None
+        # Keys and values [layers, 1, kv_heads, T, head_width] and logits [1, V] of the prompts of jobs in the queue.
+        self._prefixes: dict[Job, tuple[Tensor, Tensor, Tensor]] = {}
         self._owner: list[tuple[Job, int] | None] = []  # of each row; None when it has ended
         self._length = np.zeros(S, np.int64)  # tokens in the cache
         self._position = np.zeros(S, np.int64)  # of the last token
@@ -187,43 +187,53 @@ class Engine:
         free = [row for row, owner in enumerate(self._owner) if owner is None]
         free += range(len(self._owner), self._slots)
         rows, logits = list[int](), list[Tensor]()
+        self._prefill(len(free))
         while self._jobs and len(rows) < len(free):
             job = self._jobs[0]
             if not job.cancelled:
-                if self._prefix is None:
-                    self._prefix = self._prefill(job)
                 count = min(len(job.seeds) - self._next, len(free) - len(rows))
                 given = free[len(rows) : len(rows) + count]
-                self._place(job, given)
+                logits.append(self._place(job, given).expand(count, -1))
                 rows += given
-                logits.append(self._prefix[2].expand(count, -1))
                 self._next += count
             if job.cancelled or self._next == len(job.seeds):
-                self._jobs.popleft()
-                self._next, self._prefix = 0, None
+                self._prefixes.pop(self._jobs.popleft(), None)
+                self._next = 0
         return self._draw(torch.cat(logits), np.array(rows)) if rows else []
 
-    def _prefill(self, job: Job) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys and values of a prompt, [layers, 1, kv_heads, T, head_width], and the logits [1, V] after it."""
-        T = len(job.prompt)
-        padded = -(-T // _KEYS) * _KEYS
-        tokens = torch.tensor(job.prompt + [PAD] * (padded - T))[None]
-        positions = torch.tensor(job.positions[:T] + [0] * (padded - T))[None]
+    def _prefill(self, places: int) -> None:
+        """Compute the prompts of the jobs that will get some of `places`, in one batch."""
+        jobs, slots = list[Job](), -self._next
+        for job in list(self._jobs):
+            if slots >= places:
+                break
+            if not job.cancelled:
+                slots += len(job.seeds)
+                if job not in self._prefixes:
+                    jobs.append(job)
+        if not jobs:
+            return
+        padded = -(-max(len(job.prompt) for job in jobs) // _KEYS) * _KEYS
+        tokens = torch.tensor([job.prompt + [PAD] * (padded - len(job.prompt)) for job in jobs])
+        positions = torch.tensor([job.positions[:-1] + [0] * (padded - len(job.prompt)) for job in jobs])
         x, k, v = prefilled(self._decoder, tokens, positions)
-        job.shared = Cost(
-            flops=self._shape.flops(T, logits=1),
-            bytes_moved=self.weight_bytes + self._shape.kv_traffic(T, value_bytes=_NUMBER_BYTES),
-            tokens_in=T,
-            joules=self._joules_since(),
-        )
-        logits = self._decoder.head(x[0, T - 1 : T].expand(_ROWS, -1).contiguous())[:1]
-        return _side_by_side(k[..., :T, :]), v[..., :T, :], logits
+        last = x[range(len(jobs)), [len(job.prompt) - 1 for job in jobs]]
+        logits = self._decoder.head(torch.cat([last, last.new_zeros(-len(jobs) % _ROWS, last.shape[1])]))
+        k, joules = _side_by_side(k), self._joules_since() / len(jobs)
+        for i, job in enumerate(jobs):
+            T = len(job.prompt)
+            self._prefixes[job] = k[:, i : i + 1, :, :T], v[:, i : i + 1, :, :T], logits[i : i + 1]
+            job.shared = Cost(
+                flops=self._shape.flops(T, logits=1),
+                bytes_moved=self.weight_bytes / len(jobs) + self._shape.kv_traffic(T, value_bytes=_NUMBER_BYTES),
+                tokens_in=T,
+                joules=joules,
+            )
 
-    def _place(self, job: Job, rows: list[int]) -> None:
-        """Make ready the rows of the next slots of a job."""
-        assert self._prefix is not None
+    def _place(self, job: Job, rows: list[int]) -> Tensor:
+        """Make ready the rows of the next slots of a job; the logits [1, V] after its prompt."""
         a, s, T = self._a, job.sampling, len(job.prompt)
-        k, v, _ = self._prefix
+        k, v, logits = self._prefixes[job]
         self._k[:, rows, :, :T] = k
         self._v[:, rows, :, :T] = v
         self._mask[rows] = -torch.inf
@@ -241,6 +251,7 @@ class Engine:
         may_end[[*(a.encode(text)[-1] for text in _known(a.alphabet, s.stop)), a.end]] = True
         self._may_end[rows] = may_end
         self._bytes[rows] = self._joules[rows] = 0
+        return logits
 
     def _close_ranks(self) -> None:
         """Move the last rows to where others have ended, so that the batch has no holes."""
@@ -250,8 +261,9 @@ class Engine:
             last = [row for row in range(count, len(self._owner)) if self._owner[row] is not None]
             for hole, row in zip(holes, last, strict=True):
                 self._owner[hole] = self._owner[row]
+            T = int(self._length[last].max())
             for cache in (self._k, self._v):
-                cache[:, holes] = cache[:, last]
+                cache[:, holes, :, :T] = cache[:, last, :, :T]
             self._mask[holes] = self._mask[last]
             for state in (
                 *(self._length, self._position, self._out, self._logprob, self._drawn, self._most, self._uniform),
@@ -279,7 +291,7 @@ class Engine:
         x = self._decoder.embedding.weight[last]
         for layer, K, V in zip(self._layers, self._k, self._v, strict=True):
             qkv = functional.linear(_normed(x), layer.qkv).view(M, -1, a.head_width)
-            pairs = torch.view_as_complex(qkv[:, :turned].unflatten(2, (-1, 2)))
+            pairs = torch.view_as_complex(qkv[:, :turned].view(M, turned, -1, 2))
             qk = torch.view_as_real(pairs * turn).flatten(2)
             K.view(-1, a.head_width).index_copy_(0, at, qk[:, a.heads :].reshape(-1, a.head_width))
             V.view(-1, a.head_width).index_copy_(0, at, qkv[:, turned:].reshape(-1, a.head_width))
