@@ -23,6 +23,8 @@ def test_the_choice_is_made_on_dev_and_measured_on_test(world):
     assert found.gain.p < 0.01
     assert found.cheaper is None or found.cheaper.cost.value < found.choice.cost.value
     assert "stopped after answer" in str(found)
+    affordable = [int((w.tokens[i].cumsum() <= 500).sum()) for i in range(1, 600, 2)]
+    assert found.hard == pytest.approx(np.mean([w.right[2 * j + 1, :k].any() for j, k in enumerate(affordable)]))
 
 
 def test_the_winners_curse_is_not_in_the_estimate(world):

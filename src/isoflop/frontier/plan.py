@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from scipy.optimize import brentq
 
 from isoflop.cost import Budget
@@ -47,6 +48,7 @@ class Plan:
         choice: what to run and where to stop it, with cost and quality as measured on problems that had no part in the
             choice, or corrected for it where there were none.
         answers: how many answers the chosen method gave at most, so `choice.step + 1` of so many (count).
+        hard: quality where the budget is a limit for each problem, not for their mean: each stops before it costs more.
         chosen: quality on the problems it was chosen by, which flatters it.
         chosen_on: the split it was chosen on, or `all` where there are not both.
         checked_on: the split it was measured on, or `all`.
@@ -61,6 +63,7 @@ class Plan:
     uses: float
     choice: Point
     answers: int
+    hard: float
     chosen: Estimate
     chosen_on: str
     checked_on: str
@@ -76,6 +79,7 @@ class Plan:
             f"expect quality {self.choice.quality} at {self.choice.cost.value:.4g} {self.budget.axis} per use "
             f"(chosen on {self.chosen_on}, measured on {self.checked_on})",
         ]
+        lines.append(f"expect {self.hard:.3f} if no single problem may cost more than the budget")
         if self.tenfold:
             most = " at most" if self.tenfold.bound else ""
             lines.append(f"ten times the budget: quality{most} {self.tenfold.quality} ({self.tenfold.how})")
@@ -127,11 +131,13 @@ def plan_from(fronts: Sequence[Frontier], budget: Budget, found: Sequence[Covera
     first, last = fronts[0], fronts[-1]
     chosen = _best(first, budget.limit)
     choice = _checked(fronts, chosen, budget.limit)
+    curve = last.curve(choice.method, choice.model)
     return Plan(
         budget=budget,
         uses=last.uses,
         choice=choice,
-        answers=max(last.curve(choice.method, choice.model).steps) + 1,
+        answers=max(curve.steps) + 1,
+        hard=float(curve.capped(np.array([budget.limit]))[0]),
         chosen=chosen.quality,
         chosen_on=first.split or "all",
         checked_on=last.split or "all",

@@ -27,7 +27,7 @@
       margin: { l: 58, r: 18, t: 26, b: 48 }, hovermode: "closest",
       hoverlabel: { bgcolor: css("--card"), bordercolor: css("--rule"), font: { family: FONT, size: 13, color: css("--ink") }, align: "left" },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--faint"), activecolor: css("--ink") },
-      legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", x: 0, font: { size: 12.5 }, itemsizing: "constant" },
+      legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", x: 0, font: { size: 12.5 }, itemsizing: "constant", traceorder: "normal" },
       xaxis: { ...axis, ...x, title: title(x.title) }, yaxis: { ...axis, ...y, title: title(y.title) },
     };
   }
@@ -110,7 +110,7 @@
       texttemplate: "%{x:.3~s}", textposition: "inside", insidetextanchor: "middle", insidetextfont: { color: css("--paper") },
       hovertemplate: `<b>${plain(role.role)}</b>, %{y}: %{x:.4~s} ${plain(shown.words)}<extra></extra>`,
     }));
-    return draw("ledger", traces, { ...layout({ title: `${shown.words}, the whole run`, exponentformat: "SI" }, { title: "" }), barmode: "stack", bargap: 0.35, showlegend: true });
+    return draw("ledger", traces, { ...layout({ title: `${shown.words}, the whole run`, exponentformat: "SI" }, { title: "" }), barmode: "stack", bargap: 0.35, showlegend: true, uniformtext: { mode: "hide", minsize: 10 } });
   }
 
   let axis = data.axis;
@@ -135,7 +135,7 @@
   dark.addEventListener("change", () => theme(dark.matches ? "dark" : "light"));
   document.getElementById("theme").addEventListener("click", () => theme(root.dataset.theme === "dark" ? "light" : "dark"));
   let before = "light";
-  addEventListener("beforeprint", () => { before = root.dataset.theme; for (const d of document.querySelectorAll("details")) d.open = true; theme("light"); });
+  addEventListener("beforeprint", () => { before = root.dataset.theme; theme("light"); });
   addEventListener("afterprint", () => theme(before));
 
   if (wanted()) axis = data.axes[wanted()] && data.axes[wanted()].curves ? wanted() : axis;
