@@ -31,7 +31,7 @@ def test_own_solutions_are_right_and_every_step_of_them(task):
             assert len(e.prompt) <= task.room[0]
             assert len(e.response) <= task.room[1]
             assert e.difficulty in (task.beyond if split == "harder" else task.trained)
-            assert task.extract(e.response) == e.answer
+            assert task.extract(e.response) == e.answer == task.extract(e.answer)
             assert task.grade(e, e.response) == 1
             assert task.check_steps(e.prompt, e.response) == [True] * len(e.steps)
             assert task.check_step(e.prompt, "".join(e.steps[:-1]), e.steps[-1])

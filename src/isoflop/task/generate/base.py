@@ -10,6 +10,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -31,7 +32,7 @@ class Example:
     Args:
         prompt: what is asked; ends in `PROMPT_END`.
         steps: the written work, one string a step, the answer among them; joined they are the response.
-        answer: what `Generator.extract` finds in a right response (one of many where many are right).
+        answer: what `Generator.extract` finds in a right response (one of many where many are right), and in itself.
         difficulty: the knob's value, larger is harder.
     """
 
@@ -139,6 +140,7 @@ def _split_of(prompt: str) -> ProblemSplit:
     return "test" if share < _HELD_OUT else "dev" if share < 2 * _HELD_OUT else "train"
 
 
+@cache
 def _classes() -> dict[str, type[Generator]]:
     found: dict[str, type[Generator]] = {}
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):

@@ -33,11 +33,11 @@ class Chain(Generator):
     """Add, subtract and multiply by digits, modulo 100, one step an operand.
 
     Totals, the start among them, are two digits, least significant first; a step is the new total and a space, and so
-    as long as its operand. The difficulty counts the numbers. The layout does not depend on the numbers, so that these can be changed
-    and the program kept, as in InfinityMATH.
+    as long as its operand. The difficulty counts the numbers. The layout does not depend on the numbers, so that these
+    can be changed and the program kept, as in InfinityMATH.
 
     >>> Chain().draw(random.Random(1), 4)
-    Example(prompt='71 *2 +8 -8:', steps=('43 ', '24 ', '43 '), answer='34', difficulty=4)
+    Example(prompt='71 *2 +8 -8:', steps=('43 ', '24 ', '43 '), answer='43', difficulty=4)
     """
 
     alphabet: ClassVar[str] = "0123456789+-* :\n"
@@ -58,12 +58,12 @@ class Chain(Generator):
             total = _apply(total, op, operand)
             steps.append(_digits(total) + " ")
         asked = "".join(f" {op}{operand}" for op, operand in zip(program, operands, strict=True))
-        return Example(_digits(start) + asked + PROMPT_END, tuple(steps), str(total), len(program) + 1)
+        return Example(_digits(start) + asked + PROMPT_END, tuple(steps), _digits(total), len(program) + 1)
 
     def extract(self, response: str) -> str | None:
-        """The last total of a finished response, most significant digit first, as numbers are read."""
+        """The last total, as it is written."""
         words = response.removesuffix(RESPONSE_END).split()
-        return str(int(words[-1][::-1])) if words and re.fullmatch(r"\d\d", words[-1]) else None
+        return words[-1] if words and re.fullmatch(r"\d\d", words[-1]) else None
 
     def right(self, example: Example, answer: str) -> bool:
         """Whether `answer` is the last total; a response with too few or too many steps seldom ends in it."""

@@ -69,8 +69,10 @@ class Life(Generator):
         return "/".join(rows) if rows else None
 
     def rows(self, response: str) -> Board:
-        """The rows of a response."""
+        """The rows of a response, or of an answer."""
         text = response.removesuffix(RESPONSE_END)
+        if "/" in text:
+            return tuple(text.split("/"))
         return tuple(text[i : i + _STRIDE].rstrip("_") for i in range(0, len(text), _STRIDE))
 
     def right(self, example: Example, answer: str) -> bool:

@@ -76,7 +76,9 @@ class Program(Generator):
         return Example(prompt, steps, program, difficulty)
 
     def extract(self, response: str) -> str | None:
-        """The operations of the steps, in order."""
+        """The operations of the steps, in order; a bare program is its own answer."""
+        if re.fullmatch(f"[{''.join(_OPERATIONS)}]+", response):
+            return response
         words = response.removesuffix(RESPONSE_END).split()
         return "".join(word[0] for word in words) if words and all(map(_STEP.fullmatch, words)) else None
 

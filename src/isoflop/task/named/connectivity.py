@@ -1,0 +1,11 @@
+"""Problems of the generator `connectivity`."""
+
+from __future__ import annotations
+
+from isoflop.task.base import Question
+from isoflop.task.generate.asked import asked
+
+
+def questions() -> list[Question]:
+    """Its questions; the models `tiny:connectivity-...` were trained on other ones."""
+    return asked("connectivity")
