@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -52,4 +51,4 @@ def test_free_first_answers_do_not_break_the_log_scale(study):
     ]
     text = plot(Findings(replace(study, records=[*study.records, *free])))
     assert text is not None
-    assert not math.isnan(len(text.plain))
+    assert "free on" in text.plain
