@@ -240,3 +240,53 @@ def test_stopping_keeps_and_charges_what_is_under_way(tmp_path):
     assert lm.drawn == by_role["generate"].samples + by_role["cancelled"].samples
     assert by_role["cancelled"].samples > 0
     assert s.meter.by_role["cancelled"].tokens_out == by_role["cancelled"].charged.tokens_out
+
+
+class Half(Coin):
+    """Breaks in a way of its own on some prompts."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(random.Random(0))
+        self.how = how
+
+    async def generate(self, request: Request, arrived: Callable[[int, Sample], None]) -> None:
+        if request.prompt != "test1" or not self.how:
+            await super().generate(request, arrived)
+        elif self.how == "silent":
+            await super().generate(Request(request.prompt, request.seeds[1:], request.sampling), arrived)
+        elif self.how == "bug":
+            raise KeyError("choices")
+        elif self.how == "aborted":
+            for slot in range(len(request.seeds)):
+                arrived(slot, Sample("7", finish_reason="error", cost=Cost(tokens_out=1)))
+        else:
+            arrived(0, Sample("", finish_reason="error", cost=Cost(tokens_out=3), attempts=2))
+            raise ModelError("never answered")
+
+
+def test_a_model_that_loses_a_sample_fails_that_problem_only(tmp_path):
+    s, _ = play(tmp_path / "s.db", Half("silent"), [Highest()], problems=4)
+    assert [r.status for r in s.records if r.key == "test1"] == ["failed: coin ended a call without 1 of its 2 samples"]
+    assert sum(r.status == "ok" for r in s.records) == 3 * 4
+
+
+def test_a_model_with_a_bug_stops_the_run_and_names_it(tmp_path):
+    with pytest.raises(Stopped, match="coin broke: KeyError: 'choices'"):
+        play(tmp_path / "s.db", Half("bug"), [Highest()], problems=4)
+
+
+def test_samples_that_a_server_aborted_are_samples(tmp_path):
+    s, _ = play(tmp_path / "s.db", Half("aborted"), [Highest()], problems=3)
+    assert {r.status for r in s.records} == {"ok"}
+
+
+def test_what_a_slot_cost_before_it_failed_is_kept_and_goes_on_as_retry(tmp_path):
+    s, ledger = play(tmp_path / "s.db", Half("lost"), [Highest()], problems=3)
+    assert [r.status for r in s.records if r.key == "test1"] == ["failed: never answered"]
+    assert s.meter.by_role["retry"] == Cost(tokens_out=3)
+    assert sum(row.paid.tokens_out for row in ledger if row.role == "retry") == 3
+    s, ledger = play(tmp_path / "s.db", Half(""), [Highest()], problems=3)
+    assert {r.status for r in s.records} == {"ok"}
+    assert sum(row.charged.tokens_out for row in ledger if row.role == "retry") == 3
+    answers = [row[:4] for row in rows(s)]
+    assert answers == [row[:4] for row in rows(play(tmp_path / "other.db", Half(""), [Highest()], problems=3)[0])]

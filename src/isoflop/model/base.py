@@ -128,6 +128,8 @@ class LM(ABC):
     concurrency: int = 32
     """How many samples it works on at the same time; the runner keeps it supplied with more than that."""
 
+    lost: int = 0
+    """Calls that were sent and never answered, so that nobody knows what they cost (count)."""
     price: str = "unknown"
     """What it charges and since when that was known, as the provenance of a run states it."""
 

@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS graded (
     PRIMARY KEY (run, model, key)
 ) STRICT, WITHOUT ROWID;
 """
+_DRAWN = ("run", "created", "text", "token_ids", "logprobs", "finish_reason", "attempts", "cost", "wasted")
 _VERSION = 1
 _COST = struct.Struct(f"<{len(AXES)}d")
 
@@ -152,7 +153,7 @@ class Store:
     # Samples
 
     def put_samples(self, samples: Sequence[StoredSample]) -> None:
-        """Keep `samples`; when this returns they survive a crash. One already kept stays as it is.
+        """Keep `samples`; when this returns they survive a crash. One kept already stays, unless it was an error.
 
         Raises:
             StoreError: the disk is full or the file cannot be written; none of them was kept, try again.
@@ -174,7 +175,10 @@ class Store:
             )
             for s in samples
         ]
-        self._write("INSERT OR IGNORE INTO samples VALUES (?,?,?,?,?,?,?,?,?,?,?)", rows)
+        # Whoever draws anew what failed for good has taken its cost over as wasted.
+        again = "ON CONFLICT DO UPDATE SET " + ", ".join(f"{c}=excluded.{c}" for c in _DRAWN)
+        again += " WHERE samples.finish_reason = 'error'"
+        self._write(f"INSERT INTO samples VALUES (?,?,?,?,?,?,?,?,?,?,?) {again}", rows)
 
     def get_samples(self, keys: Sequence[bytes]) -> dict[bytes, StoredSample]:
         """Those of `keys` that are kept."""

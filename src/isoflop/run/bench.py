@@ -316,6 +316,7 @@ class _Run:
             "overshoot": {**scheduler.meter.overshoot()},
             "samples": len(scheduler.uses),
             "replayed": scheduler.replayed,
+            "lost": sum(lm.lost for lm in self.made.all_models),
         }
         self.store.finish(self.name, status, outcome)
 

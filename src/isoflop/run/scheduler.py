@@ -33,6 +33,8 @@ from isoflop.run.allocate.base import Allocator, Progress, Seen
 
 GIVE_UP_AFTER = 8
 """Calls in a row that fail before a run stops and keeps the rest of its budget (count)."""
+WRITE_EVERY_S = 0.002
+"""The least time between two transactions (seconds): busy, each holds some samples; idle, none waits."""
 RETRY_WRITE_S = 1.0
 """How long to wait before writing to a full disk again (seconds)."""
 
@@ -165,6 +167,8 @@ class Scheduler:
         self._waiting: dict[bytes, list[tuple[Call, int]]] = {}
         self._unsaved: list[tuple[StoredSample, Sample]] = []
         self._flush_due = False
+        self._flushed_at = 0.0
+        self._spoilt: dict[bytes, StoredSample] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures = 0
 
@@ -305,7 +309,9 @@ class Scheduler:
         self._queue.append(call)
         self._outstanding += len(call.keys)
         self._window = max(self._window, self.lookahead * call.lm.concurrency)
-        kept = self.store.get_samples([key for key in call.keys if key not in self._waiting])
+        found = self.store.get_samples([key for key in call.keys if key not in self._waiting])
+        kept = {key: sample for key, sample in found.items() if sample.finish_reason != "error"}
+        self._spoilt.update((key, found[key]) for key in found.keys() - kept.keys())
         to_draw: list[int] = []
         for slot, key in enumerate(call.keys):
             if key in kept:
@@ -339,30 +345,62 @@ class Scheduler:
     async def _draw(self, call: Call, slots: Sequence[int]) -> None:
         """Have the model draw the samples that are neither kept nor under way."""
         request = replace(call.request, seeds=tuple(call.request.seeds[slot] for slot in slots))
-        try:
-            await call.lm.generate(request, lambda i, sample: self._arrived(call, slots[i], sample))
-            self._failures = 0
-        except ModelError as error:
-            self._failures += 1
-            if error.fatal or self._failures >= GIVE_UP_AFTER:
-                again = "" if error.fatal else f" ({self._failures} calls in a row)"
-                self.stop(f"the model failed{again}: {error}")
-            self._flush()
-            for key in (call.keys[slot] for slot in slots):
-                if key in self._waiting:
-                    self._used.discard(key)
-                    for waiting, _ in self._waiting.pop(key):
-                        waiting.fail(error)
+        keys = [call.keys[slot] for slot in slots]
+        came: set[bytes] = set()
+        spoilt: dict[bytes, Sample] = {}
 
-    def _arrived(self, call: Call, slot: int, sample: Sample) -> None:
-        self._unsaved.append((_freeze(call.keys[slot], self.run, call.lm.digest, sample), sample))
-        if not self._flush_due:  # all that arrives in one turn of the loop is written in one transaction
+        def arrived(i: int, sample: Sample) -> None:
+            if sample.finish_reason == "error":
+                spoilt[keys[i]] = sample
+            else:
+                came.add(keys[i])
+                self._arrived(keys[i], call.lm.digest, sample)
+
+        failure: ModelError | None = None
+        try:
+            await call.lm.generate(request, arrived)
+            if missing := len(keys) - len(came) - len(spoilt):
+                failure = ModelError(f"{call.lm.name} ended a call without {missing} of its {len(keys)} samples")
+        except ModelError as error:
+            failure = error
+        except Exception as error:  # a model's own fault: without an answer its callers would wait for ever
+            failure = ModelError(f"{call.lm.name} broke: {type(error).__name__}: {error}", fatal=True)
+        if failure:
+            self._failed(failure, [key for key in keys if key not in came])
+        else:
+            self._failures = 0
+        for key, sample in spoilt.items():
+            if failure:  # a slot that failed for good leaves nothing but its cost, for a resumed run to go on from
+                wasted = sample.cost.then(sample.wasted)
+                call.meter.charge(wasted, "retry")
+                sample = replace(sample, cost=FREE, wasted=wasted, attempts=max(2, sample.attempts))
+            self._arrived(key, call.lm.digest, sample)
+
+    def _failed(self, error: ModelError, keys: Sequence[bytes]) -> None:
+        self._failures += 1
+        if error.fatal or self._failures >= GIVE_UP_AFTER:
+            again = "" if error.fatal else f" ({self._failures} calls in a row)"
+            self.stop(f"the model failed{again}: {error}")
+        for key in keys:
+            self._used.discard(key)
+            for waiting, _ in self._waiting.pop(key, ()):
+                waiting.fail(error)
+
+    def _arrived(self, key: bytes, model: str, sample: Sample) -> None:
+        if key in self._spoilt:  # an earlier attempt brought nothing but its cost: a retry of it
+            before = self._spoilt.pop(key)
+            wasted = before.cost.then(before.wasted).then(sample.wasted)
+            sample = replace(sample, attempts=before.attempts + sample.attempts, wasted=wasted)
+        self._unsaved.append((_freeze(key, self.run, model, sample), sample))
+        if not self._flush_due:  # what arrives at about the same time is written in one transaction
             self._flush_due = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            loop = asyncio.get_running_loop()
+            loop.call_at(max(loop.time(), self._flushed_at + WRITE_EVERY_S), self._flush)
 
     def _flush(self) -> None:
         """Keep what has arrived, then let it be seen. A full disk is waited out: the samples are paid for."""
         self._flush_due = False
+        self._flushed_at = asyncio.get_running_loop().time()
         arrived = self._unsaved
         if not arrived:
             return
