@@ -1,12 +1,10 @@
-"""All that holds a program in: found out and set up once by a lane, put on by each process that it forks."""
+"""All that holds a program in: found out and set up once by a lane, put on by the processes that it forks."""
 
 from __future__ import annotations
 
 import errno
-import math
 import os
 import resource
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +13,14 @@ from typing import Literal
 from isoflop.sandbox import kernel, landlock, namespaces, seccomp
 from isoflop.sandbox.limits import Limits
 
-Who = Literal["candidate", "judge"]
+Who = Literal["nursery", "judge"]
 _FIRST_UID, _UIDS = 61184, 4336  # the range that systemd keeps for users made on the fly (its UIDS-GIDS.md)
 
 
 class Confinement:
     """The mechanisms of the kernel that are in force, and why others are not.
 
-    Used in this order by a lane: `leave`, `settle`, and for every program `new_process_table`, fork, `put_on`.
+    Used in this order by a lane: `leave`, `settle`; then `new_process_table`, fork and, in the child, `put_on`.
 
     Args:
         base: a directory of the lane's own with the empty directories `root` and `box` in it.
@@ -60,7 +58,7 @@ class Confinement:
             if new:
                 os.closerange(3, 256)
                 os._exit(os.waitstatus_to_exitcode(os.waitpid(new, 0)[1]) & 0xFF)
-            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+            kernel.die_with_parent()
             self._process_table = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
     def settle(self, readable: list[Path]) -> None:
@@ -88,7 +86,7 @@ class Confinement:
             null = namespaces.DEVICES[0]
             shown += [path for path in namespaces.DEVICES if path.exists()]
             self._rules = {
-                "candidate": landlock.ruleset(shown, [self.box, null]),
+                "nursery": landlock.ruleset(shown, [self.box, null]),
                 "judge": landlock.ruleset(shown, [null]),
             }
         with self._trying("seccomp"):
@@ -104,7 +102,11 @@ class Confinement:
             kernel.unshare(kernel.CLONE_NEWPID)
 
     def put_on(self, who: Who) -> None:
-        """Confine this process, for good; called right after the fork, before a line of anybody's code is run."""
+        """Confine this process and all that it will start, for good.
+
+        Raises:
+            OSError: a mechanism that worked when it was tried does not now.
+        """
         limits = self._limits
         os.setsid()
         if who in self._uids:
@@ -114,19 +116,18 @@ class Confinement:
         elif self._user_namespace:
             kernel.unshare(kernel.CLONE_NEWUSER)  # the limit on processes counts from here
         kernel.drop_capabilities()
-        cpu_s = math.ceil(limits.cpu_s) + 1  # the lane looks at the exact time; this holds for children as well
         for kind, most in (
-            (resource.RLIMIT_CPU, cpu_s),
             (resource.RLIMIT_AS, self._interpreter_bytes + limits.memory_bytes),
             (resource.RLIMIT_FSIZE, limits.file_bytes),
             (resource.RLIMIT_NOFILE, limits.open_files),
-            (resource.RLIMIT_NPROC, limits.processes),
+            (resource.RLIMIT_NPROC, limits.processes + 1),  # one is this process
             (resource.RLIMIT_CORE, 0),
         ):
             resource.setrlimit(kind, (most, most))
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        kernel.die_with_parent()
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-        os.chdir(self.box if who == "candidate" else "/")
+        os.chdir(self.box if who == "nursery" else "/")
         if who in self._rules:
             landlock.restrict(self._rules[who])
         if self._filter is not None:
@@ -141,7 +142,7 @@ class Confinement:
             Path(os.__file__).read_bytes()
 
         _rehearse(read_as_another)
-        self._uids = {"candidate": self._first_uid, "judge": self._first_uid + 1}
+        self._uids = {"nursery": self._first_uid, "judge": self._first_uid + 1}
         os.chown(self.box, *[self._first_uid] * 2)
 
     @contextmanager

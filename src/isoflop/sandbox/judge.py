@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import json
+import opcode
 import os
 import random
 import reprlib
 import socket
-import sys
 import traceback
+import types
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from isoflop.sandbox import wire
 from isoflop.sandbox.compare import same
+from isoflop.sandbox.limits import Limits
 
 Ruling = tuple[str, str, int]
 """Outcome, reason, and cases passed."""
 READY = b"ready"
 """What `serve` says between two programs."""
 _RUNS = 1000
+_SETTERS = frozenset(
+    "setattr delattr __dict__ __setattr__ vars globals modules environ exec eval threading patch".split()
+)
 ENDED = "the program ended before the tests did"
 
 
@@ -197,40 +203,52 @@ class _Names(dict[str, object]):
             raise KeyError(name) from None
 
 
-def serve(line: socket.socket, most_bytes: int) -> int:
-    """Rule on one program after the other, until this process is not as it was before; then ask to be replaced."""
-    before = {name: dict(vars(module)) for name, module in sys.modules.items()}
+def serve(line: socket.socket, limits: Limits) -> int:
+    """Rule on one program after the other; after tests that may have changed this process, ask to be replaced."""
     for _ in range(_RUNS):
-        _, fds, _, _ = socket.recv_fds(line, 16, 3)
-        checks, ruling, connection = fds
+        message, fds, _, _ = socket.recv_fds(line, 16, 3)
+        if not message:
+            break
+        packed, ruling, connection = fds
         random.seed(0)
-        with open(checks, "rb") as file:
-            words = json.dumps(rule(file.read(), connection, most_bytes))
+        checks = wire.loads(os.pread(packed, os.fstat(packed).st_size, 0))
+        os.close(packed)
+        words = json.dumps(rule(checks, connection, limits.value_bytes))
         os.write(ruling, words.encode())
         os.close(ruling)
         os.close(connection)
-        if "threading" in sys.modules or not _holds(before):
+        if checks[0] == "asserts" and _may_change_modules(checks[1]):
             break
         line.send(READY)
     return 0
 
 
-def _holds(before: dict[str, dict[str, object]]) -> bool:
-    """Whether the modules still have the contents that they had before, new ones and additions aside."""
+@functools.lru_cache(maxsize=4)
+def _compiled(tests: str) -> types.CodeType:
+    """Tests as code; kept, since many programs come to the same tests."""
+    return compile(tests, "<tests>", "exec", dont_inherit=True)
+
+
+def _may_change_modules(tests: str) -> bool:
+    """Whether tests could leave something behind: they set attributes, or name one of the other ways to."""
     try:
-        contents = [(old, vars(sys.modules[name])) for name, old in before.items()]
-        return all(now == old or old.items() <= now.items() for old, now in contents)
-    except Exception:  # a module is gone, or something in it does not like to be compared
+        codes = [_compiled(tests)]
+    except (SyntaxError, ValueError):
         return False
+    for code in codes:
+        codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+        if _SETTERS.intersection(code.co_names) or opcode.opmap["STORE_ATTR"] in code.co_code[::2]:
+            return True
+    return False
 
 
-def rule(checks: bytes, fd: int, most_bytes: int) -> Ruling:
-    """Hold the program behind `fd` against packed checks."""
+def rule(checks: tuple[Any, ...], fd: int, most_bytes: int) -> Ruling:
+    """Hold the program behind `fd` against checks: a word for their kind, and what belongs to it."""
     program = Program(fd, most_bytes)
     passed, code = 0, ""
     try:
         program.load()
-        match wire.loads(checks):
+        match checks:
             case ("asserts", str(code), str(entry_point)):
                 _assert(program, code, entry_point)
                 passed = 1
@@ -262,7 +280,7 @@ class BadTestsError(Exception):
 
 def _assert(program: Program, code: str, entry_point: str) -> None:
     try:
-        compiled = compile(code, "<tests>", "exec", dont_inherit=True)
+        compiled = _compiled(code)
     except (SyntaxError, ValueError) as error:
         raise BadTestsError(str(error)) from None
     names = _Names(program)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x1000, 0x4000, 0x40000
 MNT_DETACH = 2
@@ -48,6 +49,16 @@ def syscall(what: str, number: int, *args: object) -> int:
 def prctl(option: int, value: int = 0, pointer: object = None) -> None:
     """Set an attribute of this process."""
     _checked(_prctl(option, ctypes.c_ulong(value), pointer or _ZERO, _ZERO, _ZERO), f"prctl {option}")
+
+
+def die_with_parent() -> None:
+    """Have this process killed when the one that forked it ends."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def processor() -> int:
+    """The number of the processor that this process is on."""
+    return _checked(_libc.sched_getcpu(), "sched_getcpu")
 
 
 def unshare(flags: int) -> None:

@@ -16,9 +16,13 @@ from pathlib import Path
 from isoflop.sandbox.limits import Limits
 from isoflop.sandbox.verdict import Report
 
-# Loads the server without the packages around it, which may be heavy: a fork costs by what is loaded.
+# Loads the server without the packages around it, which may be heavy: a fork costs by what is loaded. `random` would
+# give each fork a seed of its own, where the same program is to get the same numbers again.
 _BOOT = """
-import sys, types
+import os, sys, types
+register, os.register_at_fork = os.register_at_fork, lambda **_: None
+import random
+os.register_at_fork = register
 for name, path in zip(("isoflop", "isoflop.sandbox"), sys.argv[2:]):
     package = types.ModuleType(name)
     package.__path__ = [path]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import signal
 import struct
 
 from isoflop.sandbox import kernel
@@ -58,6 +59,18 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
     "personality": (135, 92),
+    "setpriority": (141, 140),  # what can slow down another process of the same user
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setattr": (314, 274),
+    "sched_setaffinity": (203, 122),
+    "ioprio_set": (251, 30),
+    "migrate_pages": (256, 238),
+    "move_pages": (279, 239),
+    "shmget": (29, 194),  # what stays when all processes are gone
+    "semget": (64, 190),
+    "msgget": (68, 186),
+    "mq_open": (240, 180),
 }
 # What changes files that landlock lets one not even open; needed where the rest of the system is mounted writable.
 _DENIED_METADATA: dict[str, tuple[int | None, int | None]] = {
@@ -108,7 +121,7 @@ _NEW_NAMESPACES = (
 )
 
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
+_NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _REFUSE, _NO_SUCH_CALL = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 _Code = list[tuple[int, int, int, int]]
@@ -134,10 +147,16 @@ class Filter:
         rules: dict[int | None, _Code] = {numbers[column]: _answer(_NO_SUCH_CALL) for numbers in _ABSENT.values()}
         for table in (_DENIED, _DENIED_METADATA if metadata else {}, _DENIED_SIGNALS if signals else {}):
             rules |= {numbers[column]: _answer(_REFUSE) for numbers in table.values()}
-        # A process may not make namespaces, outlive its parent, or set the limits of another.
-        rules[_CLONE[column]] = _refuse_if(_IF_ANY_BIT, _NEW_NAMESPACES)
-        rules[_PRCTL[column]] = _refuse_if(_IF_EQUAL, kernel.PR_SET_PDEATHSIG)
-        rules[_PRLIMIT[column]] = _refuse_if(_IF_AT_LEAST, 1)
+        # A process may not make namespaces, set the limits of another, or outlive its parent.
+        rules[_CLONE[column]] = [(_LOAD, 0, 0, _ARGUMENTS_AT), (_IF_ANY_BIT, 0, 1, _NEW_NAMESPACES), *_answer(_REFUSE)]
+        rules[_PRLIMIT[column]] = [(_LOAD, 0, 0, _ARGUMENTS_AT), (_IF_AT_LEAST, 0, 1, 1), *_answer(_REFUSE)]
+        rules[_PRCTL[column]] = [
+            (_LOAD, 0, 0, _ARGUMENTS_AT),
+            (_IF_EQUAL, 0, 3, kernel.PR_SET_PDEATHSIG),
+            (_LOAD, 0, 0, _ARGUMENTS_AT + 8),
+            (_IF_EQUAL, 1, 0, signal.SIGKILL),
+            *_answer(_REFUSE),
+        ]
         code = [
             (_LOAD, 0, 0, _ARCHITECTURE_AT),
             (_IF_EQUAL, 1, 0, architecture),
@@ -157,11 +176,6 @@ class Filter:
 
 def _answer(what: int) -> _Code:
     return [(_RETURN, 0, 0, what)]
-
-
-def _refuse_if(condition: int, first_argument: int) -> _Code:
-    test = (condition, 0, 1, first_argument)
-    return [(_LOAD, 0, 0, _FIRST_ARGUMENT_AT), test, *_answer(_REFUSE), *_answer(_ALLOW)]
 
 
 def _tree(rules: list[tuple[int, _Code]]) -> _Code:

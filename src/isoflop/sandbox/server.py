@@ -11,7 +11,6 @@ import gc
 import importlib
 import json
 import math
-import mmap
 import os
 import random
 import resource
@@ -22,14 +21,18 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from isoflop.sandbox import candidate, judge, kernel, wire
+from isoflop.sandbox import candidate, kernel, wire
 from isoflop.sandbox.confine import Confinement, Who
+from isoflop.sandbox.judge import READY, rule
+from isoflop.sandbox.judge import serve as serve_as_judge
 from isoflop.sandbox.limits import Limits
+from isoflop.sandbox.nursery import END, SCRIPT, TESTED
+from isoflop.sandbox.nursery import serve as serve_as_nursery
 from isoflop.sandbox.verdict import Report
 
 _COMMON = (  # what programs import most: warm in every fork
@@ -82,24 +85,36 @@ _PATIENCE = 10
 """Without a processor for this many times its allowance of elapsed time, a program is not to blame for being late."""
 
 
-@dataclass(slots=True)
-class _Child:
-    pid: int
+@dataclass
+class _Process:
+    """A process that is watched.
+
+    Args:
+        pidfd: refers to it.
+        pid: as this process counts them.
+        cpu_before_s: processor time that it had used before the program at hand (seconds).
+    """
+
     pidfd: int
+    pid: int
     cpu_before_s: float = 0.0
 
     def cpu_s(self) -> float:
-        """Processor time of all its threads in this run, not of its children (seconds)."""
+        """Processor time of all its threads for the program at hand, not of its children (seconds)."""
         return time.clock_gettime(((~self.pid) << 3) | 2) - self.cpu_before_s  # see clock_getcpuclockid(3)
 
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
 
+@dataclass
+class _Helper(_Process):
+    """A process that does its part for many programs.
 
-@dataclass(slots=True, kw_only=True)
-class _Tests(_Child):
-    line: socket.socket
+    Args:
+        line: the connection to it.
+        processor: the one that it is kept on.
+    """
+
+    line: socket.socket = field(kw_only=True)
+    processor: int | None = None
 
 
 class Server:
@@ -116,10 +131,13 @@ class Server:
     def __init__(self, line: socket.socket, employer: int, proc: int, confinement: Confinement, limits: Limits) -> None:
         self._line, self._employer, self._proc = line, employer, proc
         self._confinement, self._limits = confinement, limits
-        self._tests: _Tests | None = None
-        self._complaint = mmap.mmap(-1, mmap.PAGESIZE)
-        """Where a child says why it could not be confined, before it runs anybody's code."""
+        self._nursery: _Helper | None = None
+        self._judge: _Helper | None = None
         self._memory_kills = self._count_memory_kills()
+        me = os.pidfd_open(os.getpid())
+        self._depth = len(self._pids(me))
+        """How far below that of /proc the process table of this process is."""
+        os.close(me)
 
     def serve(self) -> None:
         """Answer requests until the lane hangs up.
@@ -129,117 +147,105 @@ class Server:
         """
         while True:
             self._ready([], None)
-            message, fds, _, _ = socket.recv_fds(self._line, 64, 4)
+            message, fds, _, _ = socket.recv_fds(self._line, 16, 4)
             if not message:
                 return
             report, start = Report(), time.monotonic()
-            self._complaint[:] = bytes(len(self._complaint))
             try:
-                if message == b"script":
-                    self._run_script(report, *fds)
-                else:
-                    self._run_tests(report, *fds)
+                self._run(report, message, fds)
             except OSError as error:
-                report.fault = f"no process could be started: {error}"
-                self._drop_tests(report)
+                report.fault = f"the processes for a program cannot be had: {error}"
+                self._nursery = self._dismiss(self._nursery)
+                self._judge = self._dismiss(self._judge)
             finally:
                 for fd in fds:
                     os.close(fd)
-                self._tidy()
+            if report.status == -signal.SIGKILL and not report.stopped and self._memory_ran_out():
+                report.fault = "the machine ran out of memory"
             report.wall_s = time.monotonic() - start
-            report.fault = report.fault or bytes(self._complaint).rstrip(b"\0").decode(errors="replace")
             self._line.send(json.dumps(vars(report)).encode())
 
-    def _run_script(self, report: Report, program: int, *streams: int) -> None:
-        def run() -> int:
-            for number, stream in enumerate(streams):
-                os.dup2(stream, number)
-            return candidate.run_script(_read(program))
+    def _run(self, report: Report, message: bytes, fds: list[int]) -> None:
+        nursery = self._nursery = self._nursery or self._start("nursery", serve_as_nursery)
+        _gather(nursery)
+        if message == SCRIPT:
+            with self._born(nursery, SCRIPT, fds) as tested:
+                self._watch(report, tested, None)
+        else:
+            program, checks, ruling = fds
+            judge = self._judge = self._judge or self._start("judge", serve_as_judge)
+            _gather(judge)
+            judge.cpu_before_s += judge.cpu_s()
+            near, far = socket.socketpair()
+            with self._born(nursery, TESTED, [program, far.fileno()]) as tested:
+                far.close()
+                with near:
+                    socket.send_fds(judge.line, [b"rule"], [checks, ruling, near.fileno()])
+                self._watch(report, tested, judge)
+            if report.tests_stopped or judge.line.recv(16) != READY:
+                self._judge = self._dismiss(judge)
+        nursery.line.send(END)
+        report.status, report.cpu_s, report.peak_bytes = json.loads(_answer(nursery))
+        if not self._confinement.own_process_table:
+            self._nursery = self._dismiss(nursery)
+            self._end_orphans()
+        _clear(self._confinement.box)
 
-        tested = self._fork("candidate", run, [program, *streams])
-        try:
-            self._watch(report, tested, None)
-        finally:
-            self._end(tested, report)
-
-    def _run_tests(self, report: Report, program: int, checks: int, ruling: int) -> None:
-        tests = self._tests = self._tests or self._new_tests()
-        near, far = socket.socketpair()
-
-        def run() -> int:
-            candidate.serve(_read(program), far.fileno(), self._limits.value_bytes)
-            return 0
-
-        with contextlib.ExitStack() as leaving:
-            with near, far:
-                tested = self._fork("candidate", run, [program, far.fileno()])
-                leaving.callback(self._end, tested, report)
-                tests.cpu_before_s += tests.cpu_s()
-                socket.send_fds(tests.line, [b"rule"], [checks, ruling, near.fileno()])
-            self._watch(report, tested, tests)
-            if report.tests_stopped or tests.line.recv(16) != judge.READY:
-                self._drop_tests(report)
-
-    def _new_tests(self) -> _Tests:
-        """The process that tests run in, one for many programs: it can keep what it likes, it meets none of them."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def _start(self, who: Who, serve: Callable[[socket.socket, Limits], int]) -> _Helper:
+        """A confined helper, with nothing open but a line to this process."""
+        line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            child = self._fork("judge", lambda: judge.serve(theirs, self._limits.value_bytes), [theirs.fileno()])
-        return _Tests(pid=child.pid, pidfd=child.pidfd, line=ours)
+            self._confinement.new_process_table()
+            pid = os.fork()
+            if pid == 0:
+                self._help(who, serve, theirs)
+        helper = _Helper(os.pidfd_open(pid), pid, line=line)
+        if (answer := _answer(helper)) != READY:
+            self._dismiss(helper)
+            raise OSError(answer.decode())
+        return helper
 
-    def _drop_tests(self, report: Report) -> None:
-        tests, self._tests = self._tests, None
-        if tests is not None:
-            tests.line.close()
-            ended = Report()
-            self._end(tests, ended)
-            report.fault = report.fault or ended.fault
-
-    def _fork(self, who: Who, act: Callable[[], int], fds: list[int]) -> _Child:
-        """A confined process that does `act`, with `fds` and nothing else open."""
-        self._confinement.new_process_table()
-        pid = os.fork()
-        if pid == 0:
-            self._live(who, act, fds)
-        return _Child(pid, os.pidfd_open(pid))
-
-    def _live(self, who: Who, act: Callable[[], int], fds: list[int]) -> NoReturn:
-        """The life of a child."""
+    def _help(self, who: Who, serve: Callable[[socket.socket, Limits], int], line: socket.socket) -> NoReturn:
+        """The life of a helper."""
         status = 1
         try:
             self._confinement.put_on(who)
-            low = 3
-            for fd in sorted(fds):
-                os.closerange(low, fd)
-                low = fd + 1
-            os.closerange(low, _DESCRIPTORS)
-        except BaseException as error:
-            self._complaint.write(f"a process could not be confined: {error}".encode()[: len(self._complaint)])
-            os._exit(1)
-        try:
-            self._complaint.close()
+            os.closerange(3, line.fileno())
+            os.closerange(line.fileno() + 1, _DESCRIPTORS)
             gc.enable()
             random.seed(0)
-            status = act()
+            line.send(READY)
+            status = serve(line, self._limits)
+        except BaseException as error:
+            line.send(f"a process of the sandbox failed: {type(error).__name__}: {error}".encode())
         finally:
             os._exit(status)
 
-    def _end(self, child: _Child, report: Report) -> None:
-        """End a process, if it has not ended itself, and report what it used."""
-        child.kill()
-        _, status, used = os.wait4(child.pid, 0)
-        os.close(child.pidfd)
-        report.status = os.waitstatus_to_exitcode(status)
-        report.cpu_s, report.peak_bytes = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
-        if report.status == -signal.SIGKILL and not report.stopped and self._memory_ran_out():
-            report.fault = "the machine ran out of memory"
+    @contextlib.contextmanager
+    def _born(self, nursery: _Helper, message: bytes, fds: list[int]) -> Generator[_Process]:
+        """The process of a new program."""
+        socket.send_fds(nursery.line, [message], fds)
+        answer, pidfds, _, _ = socket.recv_fds(nursery.line, 1024, 1)
+        if not pidfds:
+            raise OSError(answer.decode() or "the process that starts programs died")
+        try:
+            yield _Process(pidfds[0], 0)
+        finally:
+            os.close(pidfds[0])
 
-    def _watch(self, report: Report, tested: _Child, tests: _Tests | None) -> None:
+    def _dismiss(self, helper: _Helper | None) -> None:
+        if helper is not None:
+            os.kill(helper.pid, signal.SIGKILL)
+            os.waitpid(helper.pid, 0)
+            os.close(helper.pidfd)
+            helper.line.close()
+
+    def _watch(self, report: Report, tested: _Process, judge: _Helper | None) -> None:
         """Wait for the tests to be done, or the program if there are none, and for limits."""
         start = time.monotonic()
+        awaited = tested.pidfd if judge is None else judge.line.fileno()
         ended_s: float | None = None
-        awaited = tested.pidfd if tests is None else tests.line.fileno()
-        timeout_s = _GLANCE_S
+        timeout_s = min(_GLANCE_S, self._limits.cpu_s)
         while True:
             ready = self._ready([awaited] if ended_s is not None else [awaited, tested.pidfd], timeout_s)
             if self._line.fileno() in ready:
@@ -250,20 +256,21 @@ class Server:
             if ended_s is None:
                 report.stopped = "" if tested.pidfd in ready else self._over(tested, elapsed_s)
                 if tested.pidfd in ready or report.stopped:
-                    tested.kill()
+                    signal.pidfd_send_signal(tested.pidfd, signal.SIGKILL)
                     ended_s = elapsed_s
-            if tests is not None:
-                report.tests_stopped = self._over(tests, elapsed_s - (elapsed_s if ended_s is None else ended_s))
+            if judge is not None:
+                report.tests_stopped = self._over(judge, elapsed_s - (elapsed_s if ended_s is None else ended_s))
                 if report.tests_stopped:
                     return
-            used_s = max(child.cpu_s() for child in (tested, tests) if child is not None)
+            used_s = max(process.cpu_s() for process in (tested, judge) if process is not None)
             timeout_s = min(_GLANCE_S, max(0.001, self._limits.cpu_s - used_s))
 
-    def _over(self, child: _Child, elapsed_s: float) -> str:
-        if child.cpu_s() > self._limits.cpu_s:
+    def _over(self, process: _Process, elapsed_s: float) -> str:
+        process.pid = process.pid or self._pid(process.pidfd)
+        if process.cpu_s() > self._limits.cpu_s:
             return "cpu"
         if elapsed_s > self._limits.wall_s:
-            if elapsed_s - self._queued_s(child) > self._limits.wall_s:
+            if elapsed_s - self._queued_s(process) > self._limits.wall_s:
                 return "wall"
             if elapsed_s > _PATIENCE * self._limits.wall_s:
                 return "starved"
@@ -279,20 +286,29 @@ class Server:
             raise LeftAloneError
         return ready
 
-    def _queued_s(self, child: _Child) -> float:
+    def _queued_s(self, process: _Process) -> float:
         """How long the threads of a process have waited for a processor, as the kernel tells it (seconds)."""
+        pid = self._pids(process.pidfd)[0]
         try:
-            entry = self._read_proc(f"self/fdinfo/{child.pidfd}").split()
-            pid = entry[entry.index("Pid:") + 1]  # as /proc counts it, which is not how we do
             threads = os.open(f"{pid}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._proc)
-            try:
-                return (
-                    sum(int(self._read_proc(f"{pid}/task/{t}/schedstat").split()[1]) for t in os.listdir(threads)) / 1e9
-                )
-            finally:
-                os.close(threads)
-        except (OSError, ValueError, IndexError):
+        except OSError:
             return 0.0
+        try:
+            stats = [self._read_proc(f"{pid}/task/{thread}/schedstat") for thread in os.listdir(threads)]
+        except OSError:  # a kernel without these statistics
+            return 0.0
+        finally:
+            os.close(threads)
+        return sum(int(words.split()[1]) for words in stats) / 1e9
+
+    def _pid(self, pidfd: int) -> int:
+        """The number of a process as this process counts them."""
+        return self._pids(pidfd)[self._depth - 1]
+
+    def _pids(self, pidfd: int) -> list[int]:
+        """The numbers of a process, from the process table of /proc down to its own."""
+        words = self._read_proc(f"self/fdinfo/{pidfd}").split()
+        return [int(word) for word in words[words.index("NSpid:") + 1 :]]
 
     def _memory_ran_out(self) -> bool:
         """Whether the kernel has killed a process for want of memory since this was asked last."""
@@ -304,17 +320,12 @@ class Server:
         return int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else 0
 
     def _read_proc(self, name: str) -> str:
-        return _read(os.open(name, os.O_RDONLY, dir_fd=self._proc)).decode()
-
-    def _tidy(self) -> None:
-        """End what the program left running where its process table does not, and clear its directory."""
-        if not self._confinement.own_process_table:
-            self._end_orphans()
-        _clear(self._confinement.box)
+        with os.fdopen(os.open(name, os.O_RDONLY, dir_fd=self._proc)) as file:
+            return file.read()
 
     def _end_orphans(self) -> None:
         # All that a program started becomes our child when its parent ends, since we are a "subreaper".
-        kept = None if self._tests is None else self._tests.pid
+        kept = None if self._judge is None else self._judge.pid
         while orphans := [pid for pid in map(int, self._children()) if pid != kept]:
             for pid in orphans:
                 os.kill(pid, signal.SIGKILL)
@@ -329,9 +340,22 @@ class LeftAloneError(Exception):
     """Nobody is left to report to."""
 
 
-def _read(fd: int) -> bytes:
-    with os.fdopen(fd, "rb") as file:
-        return file.read()
+def _gather(helper: _Helper) -> None:
+    """Bring a helper, and what it starts, to the processor that this process is on.
+
+    They take turns, and waking somebody on another processor costs several times what is done then.
+    """
+    here = kernel.processor()
+    if helper.processor != here:
+        os.sched_setaffinity(helper.pid, {here})
+        helper.processor = here
+
+
+def _answer(helper: _Helper) -> bytes:
+    answer = helper.line.recv(1024)
+    if not answer:
+        raise OSError("a process of the sandbox died")
+    return answer
 
 
 def _clear(box: Path) -> None:
@@ -395,7 +419,7 @@ def _warm_up(limits: Limits) -> None:
 
     A fork then finds the code specialised and the memory laid out that it will use: it takes half as many page faults.
     """
-    checks = wire.dumps(("asserts", _SMALL_TESTS, "f"))
+    checks = ("asserts", _SMALL_TESTS, "f")
     requests = [wire.request("get", 0, wire.dumps((("f",), {})))]
     requests += [wire.request("call", 1, wire.dumps((([n, "a"],), {}))) for n in range(3)]
     for _ in range(_WARM_UPS):
@@ -405,7 +429,7 @@ def _warm_up(limits: Limits) -> None:
                 wire.write_frame(near.fileno(), request)
             with contextlib.suppress(struct.error):
                 candidate.serve(_SMALL_PROGRAM, far.fileno(), limits.value_bytes)
-            outcome, reason, _ = judge.rule(checks, near.fileno(), limits.value_bytes)  # the answers are there already
+            outcome, reason, _ = rule(checks, near.fileno(), limits.value_bytes)  # the answers are there already
             if outcome != "pass":
                 raise RuntimeError(f"the sandbox's own test fails: {reason}")
     del sys.modules["program"]
