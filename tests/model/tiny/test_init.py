@@ -24,7 +24,7 @@ def tiny():
 
 def test_it_is_found_by_name_and_an_unknown_one_lists_those_that_exist():
     assert kinds()["tiny"] == "Tiny"
-    with pytest.raises(ValueError, match="chain-33k"):
+    with pytest.raises(ValueError, match="chain-34k"):
         load("tiny:chian-33k")
 
 

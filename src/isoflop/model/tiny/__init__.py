@@ -29,7 +29,7 @@ class Tiny(LM):
         digest: tells its weights apart.
         slots: the most samples at the same time (count).
 
-    >>> Tiny.open("chain-33k").sample(Request("50+70:", seeds=(0,)))[0].finish_reason
+    >>> Tiny.open("chain-34k").sample(Request("50+70:", seeds=(0,)))[0].finish_reason
     'stop'
     """
 
@@ -46,7 +46,7 @@ class Tiny(LM):
 
     @classmethod
     def open(cls, rest: str, folder: Path = SHIPPED) -> Tiny:
-        """A shipped model by name, such as `chain-33k`.
+        """A shipped model by name, such as `chain-34k`.
 
         Raises:
             ValueError: there is none of this name; the message lists those that exist.

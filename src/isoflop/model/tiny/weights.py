@@ -23,7 +23,7 @@ def names(folder: Path = SHIPPED) -> list[str]:
         task, _, size = name.rpartition("-")
         return task, float(size.removesuffix("k"))
 
-    return sorted(_manifest(folder), key=order)
+    return sorted((stem for stem in _manifest(folder) if "." not in stem), key=order)
 
 
 def write(decoder: Decoder, task: str, folder: Path = SHIPPED) -> str:
@@ -35,17 +35,42 @@ def write(decoder: Decoder, task: str, folder: Path = SHIPPED) -> str:
         folder: where to.
 
     Returns:
-        Its name: the task and the thousands of its parameters, such as `chain-33k`.
+        Its name: the task and the thousands of its parameters, such as `chain-34k`.
     """
     name = f"{task}-{round(decoder.architecture.shape.params / 1000)}k"
     # Keys sorted, so that equal weights make an equal file.
     metadata = {"architecture": json.dumps(asdict(decoder.architecture), sort_keys=True)}
     content = save({key: value.contiguous() for key, value in sorted(decoder.state_dict().items())}, metadata)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.safetensors").write_bytes(content)
-    manifest = {**_manifest(folder), name: hashlib.sha256(content).hexdigest()}
-    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    keep(name, content, folder)
     return name
+
+
+def keep(stem: str, content: bytes, folder: Path = SHIPPED) -> None:
+    """Put a safetensors file into a folder and its digest into the folder's manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{stem}.safetensors").write_bytes(content)
+    manifest = {**_manifest(folder), stem: hashlib.sha256(content).hexdigest()}
+    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def kept(stem: str, folder: Path = SHIPPED) -> tuple[bytes, str]:
+    """A file of a folder and its digest.
+
+    Raises:
+        ModelError: it is missing, or is not the one that the manifest knows.
+    """
+    path, known = folder / f"{stem}.safetensors", _manifest(folder).get(stem, "")
+    if not path.is_file():
+        raise ModelError(f"the weights {path} are missing; install isoflop again", fatal=True)
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != known:
+        raise ModelError(
+            f"the weights {path} are corrupt: their SHA-256 is {digest[:16]}..., not {known[:16]}...; "
+            "install isoflop again",
+            fatal=True,
+        )
+    return content, digest
 
 
 def read(name: str, folder: Path = SHIPPED) -> tuple[Decoder, str]:
@@ -55,20 +80,9 @@ def read(name: str, folder: Path = SHIPPED) -> tuple[Decoder, str]:
         ValueError: there is none of this name; the message lists those that exist.
         ModelError: the file is missing, or is not the one that the manifest knows.
     """
-    manifest = _manifest(folder)
-    if name not in manifest:
+    if name not in names(folder):
         raise ValueError(f"there is no tiny model {name!r}; there are {', '.join(names(folder)) or 'none'}")
-    path = folder / f"{name}.safetensors"
-    if not path.is_file():
-        raise ModelError(f"the weights {path} are missing; install isoflop again", fatal=True)
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != manifest[name]:
-        raise ModelError(
-            f"the weights {path} are corrupt: their SHA-256 is {digest[:16]}..., not {manifest[name][:16]}...; "
-            "install isoflop again",
-            fatal=True,
-        )
+    content, digest = kept(name, folder)
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     decoder = Decoder(Architecture(**json.loads(header["__metadata__"]["architecture"])))
     decoder.load_state_dict(load(content))
