@@ -124,12 +124,12 @@ def test_beta_forecast_interval_covers_the_truth():
     rng = np.random.default_rng(2)
     truth = float(beta_coverage(2000, 0.35, 1.5))
     inside = 0
-    runs = 300
+    runs = 80
     for _ in range(runs):
         c = rng.binomial(40, rng.beta(0.35, 1.5, 150))
         band = fit_beta_coverage(40, c).forecast(2000, 0.9)
         inside += bool(band.low < truth < band.high)
-    # Three standard errors of a share of 0.9 in 300 runs.
+    # Three standard errors of a share of 0.9 in 80 runs.
     assert abs(inside / runs - 0.9) < 3 * math.sqrt(0.09 / runs)
 
 

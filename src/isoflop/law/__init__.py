@@ -1,1 +1,38 @@
-"""law."""
+"""Laws: fit, predict, choose, with honest uncertainty. One law a file; `find.names()` lists them."""
+
+from isoflop.law.base import Interval, Law, Parameter
+from isoflop.law.columns import BadData
+from isoflop.law.engine import Objective
+from isoflop.law.find import law, names
+from isoflop.law.fit import (
+    Candidate,
+    Comparison,
+    Estimate,
+    Fit,
+    Optimum,
+    Prediction,
+    Uncertainty,
+    fit,
+    fit_arrays,
+    load,
+)
+
+__all__ = [
+    "BadData",
+    "Candidate",
+    "Comparison",
+    "Estimate",
+    "Fit",
+    "Interval",
+    "Law",
+    "Objective",
+    "Optimum",
+    "Parameter",
+    "Prediction",
+    "Uncertainty",
+    "fit",
+    "fit_arrays",
+    "law",
+    "load",
+    "names",
+]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import least_squares, minimize
 from scipy.special import betainc, betaln, digamma, expit, gammaln, logit, ndtri, polygamma
 
-_Floats: TypeAlias = NDArray[np.float64]
+from isoflop.law.base import FRACTION, Interval, Law, Parameter, crossed, exponent
+from isoflop.law.engine import Floats, Objective
 
 
-def pass_at_k(n: ArrayLike, c: ArrayLike, k: ArrayLike) -> _Floats:
+def pass_at_k(n: ArrayLike, c: ArrayLike, k: ArrayLike) -> Floats:
     """Chance that one of `k` tries solves a problem which `c` of `n` tries solved: 1 - C(n-c, k) / C(n, k).
 
     Unbiased for every k up to n (Chen et al. 2021, arXiv 2107.03374, eq. 1). Broadcasts over its arguments.
@@ -34,7 +35,7 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: ArrayLike) -> _Floats:
     return -np.expm1(_log_all(tries, tries - hits, allowed))
 
 
-def pass_hat_k(n: ArrayLike, c: ArrayLike, k: ArrayLike) -> _Floats:
+def pass_hat_k(n: ArrayLike, c: ArrayLike, k: ArrayLike) -> Floats:
     """Chance that all of `k` tries solve a problem which `c` of `n` tries solved: C(c, k) / C(n, k).
 
     The reliability measure of tau-bench (Yao et al. 2024, arXiv 2406.12045). Unbiased; broadcasts.
@@ -54,7 +55,35 @@ def pass_hat_k(n: ArrayLike, c: ArrayLike, k: ArrayLike) -> _Floats:
     return np.exp(_log_all(tries, hits, asked))
 
 
-def power_coverage(k: ArrayLike, a: float, b: float) -> _Floats:
+@final
+@dataclass(frozen=True)
+class Coverage(Law):
+    """Coverage exp(-rate k^-b) after k tries: -log coverage is a power law."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("k",)
+    output: ClassVar[str] = "coverage"
+    fraction: ClassVar[bool] = True
+    objective: ClassVar[Objective] = FRACTION
+    source: ClassVar[str] = "Brown et al. 2024, arXiv 2407.21787, eq. 1"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """rate (-a in the paper), b (-b in the paper)."""
+        return Parameter("rate", 1e-6, 1e6, log=True, starts=(0.3, 1.0, 4.0)), exponent("b", 0.1, 0.3, 0.6)
+
+    def example(self) -> tuple[Floats, dict[str, float]]:
+        """See `Law.example`."""
+        return crossed(2.0 ** np.arange(12)), {"rate": 0.8, "b": 0.45}
+
+    def model(self, x: Floats, theta: Floats) -> tuple[Floats, Floats]:
+        """See `Law.model`."""
+        (log_k,) = np.log(x)
+        missing = np.exp(theta[:, :1] - theta[:, 1:2] * log_k)
+        share = np.exp(-missing)
+        return share, np.stack([-missing * share, missing * share * log_k], axis=1)
+
+
+def power_coverage(k: ArrayLike, a: float, b: float) -> Floats:
     """Coverage after `k` tries under the exponentiated power law exp(a k^b), a < 0, b < 0.
 
     (Brown et al. 2024, arXiv 2407.21787, eq. 1.)
@@ -68,7 +97,7 @@ class PowerCoverage(NamedTuple):
     a: float
     b: float
 
-    def __call__(self, k: ArrayLike) -> _Floats:
+    def __call__(self, k: ArrayLike) -> Floats:
         """Coverage after `k` tries."""
         return power_coverage(k, self.a, self.b)
 
@@ -108,10 +137,10 @@ def fit_power_coverage(
         slope, intercept = -0.5, 0.0
     if method == "least_squares":
 
-        def residuals(theta: _Floats) -> _Floats:
+        def residuals(theta: Floats) -> Floats:
             return np.exp(-np.exp(theta[0] + theta[1] * log_k)) - share
 
-        def jacobian(theta: _Floats) -> _Floats:
+        def jacobian(theta: Floats) -> Floats:
             rate = np.exp(theta[0] + theta[1] * log_k)
             by_intercept = -rate * np.exp(-rate)
             return np.stack([by_intercept, by_intercept * log_k], axis=1)
@@ -121,21 +150,13 @@ def fit_power_coverage(
     return PowerCoverage(-math.exp(intercept), float(slope))
 
 
-def beta_coverage(k: ArrayLike, A: float, B: float) -> _Floats:
+def beta_coverage(k: ArrayLike, A: float, B: float) -> Floats:
     """Coverage after `k` tries when chances of success are Beta(A, B) over problems: 1 - B(A, B+k) / B(A, B).
 
     For large k it tends to 1 - Gamma(A+B)/Gamma(B) k^-A: the power law of coverage comes from the problems that are
     nearly never solved (Schaeffer et al. 2025, arXiv 2502.17578).
     """
     return -np.expm1(betaln(A, B + np.asarray(k, float)) - betaln(A, B))
-
-
-class Expected(NamedTuple):
-    """A value with an interval around it."""
-
-    value: _Floats
-    low: _Floats
-    high: _Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +171,13 @@ class BetaCoverage:
 
     A: float
     B: float
-    covariance: _Floats
+    covariance: Floats
 
-    def __call__(self, k: ArrayLike) -> _Floats:
+    def __call__(self, k: ArrayLike) -> Floats:
         """Coverage after `k` tries, expected over problems like those of the fit."""
         return beta_coverage(k, self.A, self.B)
 
-    def forecast(self, k: ArrayLike, level: float = 0.9) -> Expected:
+    def forecast(self, k: ArrayLike, level: float = 0.9) -> Interval:
         """Coverage after `k` tries with the interval that uncertain A and B leave (delta method on the logit).
 
         It holds for the mean over many problems of the same kind, not for one more small sample of them.
@@ -172,7 +193,7 @@ class BetaCoverage:
             gradient = np.stack([by_a, by_b]) / value  # of the logit of miss: dm / (m (1 - m)) = dlog m / (1 - m)
             spread = np.sqrt(np.einsum("i...,ij,j...->...", gradient, self.covariance, gradient))
             half = ndtri(0.5 + level / 2) * spread
-            return Expected(value, 1 - expit(logit(miss) + half), 1 - expit(logit(miss) - half))
+            return Interval(value, 1 - expit(logit(miss) + half), 1 - expit(logit(miss) - half))
 
 
 def fit_beta_coverage(n: ArrayLike, c: ArrayLike) -> BetaCoverage:
@@ -199,7 +220,7 @@ def fit_beta_coverage(n: ArrayLike, c: ArrayLike) -> BetaCoverage:
         raise ValueError("every problem was tried once: sample at least two tries of some problems")
     misses = tries - hits
 
-    def loss(theta: _Floats) -> tuple[float, _Floats]:
+    def loss(theta: Floats) -> tuple[float, Floats]:
         A, B = math.exp(theta[0]), math.exp(theta[1])
         value = betaln(hits + A, misses + B) - betaln(A, B)
         both = digamma(A + B) - digamma(tries + A + B)
@@ -218,7 +239,7 @@ def fit_beta_coverage(n: ArrayLike, c: ArrayLike) -> BetaCoverage:
     return BetaCoverage(A, B, _beta_covariance(A, B, hits, misses))
 
 
-def _beta_covariance(A: float, B: float, hits: _Floats, misses: _Floats) -> _Floats:
+def _beta_covariance(A: float, B: float, hits: Floats, misses: Floats) -> Floats:
     """Inverse observed information in (log A, log B), where the score is zero."""
     shared = np.sum(polygamma(1, A + B) - polygamma(1, hits + misses + A + B))
     by_aa = A * A * (np.sum(polygamma(1, hits + A) - polygamma(1, A)) + shared)
@@ -268,14 +289,14 @@ def majority_confidence(first: int, second: int) -> float:
     return 1.0 - float(betainc(first + 1, second + 1, 0.5))
 
 
-def _log_all(n: _Floats, m: _Floats, k: _Floats) -> _Floats:
+def _log_all(n: Floats, m: Floats, k: Floats) -> Floats:
     """log C(m, k) / C(n, k): by log-gamma, as the binomials themselves overflow at thousands of tries."""
     draws = np.minimum(k, m)
     log_share = gammaln(m + 1) - gammaln(m - draws + 1) - gammaln(n + 1) + gammaln(n - draws + 1)
     return np.where(k > m, -np.inf, np.minimum(log_share, 0.0))
 
 
-def _counts(n: ArrayLike, c: ArrayLike, k: ArrayLike) -> tuple[_Floats, _Floats, _Floats]:
+def _counts(n: ArrayLike, c: ArrayLike, k: ArrayLike) -> tuple[Floats, Floats, Floats]:
     tries, hits, allowed = (np.asarray(v, float) for v in (n, c, k))
     wrong = (hits < 0) | (hits > tries) | (allowed < 0) | (allowed > tries)
     wrong = wrong | (tries != np.floor(tries)) | (hits != np.floor(hits)) | (allowed != np.floor(allowed))
