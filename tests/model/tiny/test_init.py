@@ -10,6 +10,7 @@ from isoflop.model.load import kinds, load
 from isoflop.model.tiny import Tiny
 from isoflop.model.tiny.decoder import Decoder, architecture_for
 from isoflop.model.tiny.engine import Engine
+from isoflop.testing import check_model
 
 torch.set_num_threads(1)
 
@@ -115,3 +116,8 @@ def test_a_failure_reaches_every_caller(tiny, monkeypatch):
     monkeypatch.setattr(Engine, "step", lambda self: 1 / 0)
     with pytest.raises((ModelError, ExceptionGroup, ZeroDivisionError), match="division by zero"):
         tiny.sample(Request("2:", (5,)))
+
+
+def test_it_keeps_the_contract_of_all_models(tiny):
+    check_model(tiny, "123:")
+    check_model(Tiny.open("chain-34k"), "50 +7 *3:")
