@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from isoflop.cli.catalogue import allocators, methods
 from isoflop.cli.claims import claims_app
 from isoflop.cli.demo import demo
+from isoflop.cli.laws import compare, fit, laws, next_run, optimum, predict
 from isoflop.cli.models import models, pull
 from isoflop.cli.run import resume, run
 from isoflop.cli.runs import export, plan, report, runs, show
@@ -61,7 +62,10 @@ def options(
     """What can this much compute buy, and how should it be spent?"""
 
 
-for command in (run, resume, runs, show, plan, report, export, demo, methods, allocators, models, pull, tasks, check):
+_ABOUT_RUNS = (run, resume, runs, show, plan, report, export)
+_ABOUT_LAWS = (fit, predict, optimum, next_run, compare)
+_LISTS = (demo, methods, allocators, models, pull, tasks, check, laws)
+for command in (*_ABOUT_RUNS, *_ABOUT_LAWS, *_LISTS):
     app.command()(command)
 app.add_typer(claims_app, name="claims")
 main = app
