@@ -20,7 +20,7 @@ from isoflop.model.base import FinishReason, Sample, Sampling
 from isoflop.model.tiny.decoder import PAD, Block, Decoder
 
 _ROWS = 16  # rows of a matrix product come in multiples of this
-_KEYS = 32  # and so do the keys of an attention
+_KEYS = 16  # and so do the keys of an attention
 _NUMBER_BYTES = 4
 
 
@@ -109,7 +109,7 @@ class Engine:
     Slots of all jobs share the batch, and a slot that ends makes room for the next at once. A prompt is computed once
     and its keys and values are copied to its slots. A slot's tokens depend on its prompt and seed only: its random
     numbers come from (seed, position), and its arithmetic does not depend on its company, because products are made
-    with a multiple of 16 rows and attention with a multiple of 32 keys, masked ones adding exact zeros; for such shapes
+    with a multiple of 16 rows and attention with a multiple of 16 keys, masked ones adding exact zeros; for such shapes
     each row of a product was found to be the same bits whatever the number of rows and threads (a test holds that).
 
     Args:
