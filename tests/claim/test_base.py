@@ -20,7 +20,9 @@ def test_every_claim_ships_evidence_that_reads_back():
     for slug in claims():
         for size in SIZES:
             evidence = kept_evidence(slug, size)
-            assert evidence is not None, f"run `isoflop claims run {slug} --size {size} --keep`"
+            assert evidence is not None, (
+                f"run `isoflop claims run {slug} --size {size} --keep src/isoflop/claim/evidence`"
+            )
             assert (evidence.claim, evidence.size) == (slug, size)
             assert evidence.findings
             assert evidence.made["date"]

@@ -124,8 +124,8 @@ def kept_evidence(slug: str, size: Size) -> Evidence | None:
     return Evidence.from_json(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
-def keep(evidence: Evidence, folder: Path = _KEPT) -> Path:
-    """Write evidence where `kept_evidence` finds it, whole or not at all."""
+def keep(evidence: Evidence, folder: Path) -> Path:
+    """Write evidence into a folder, whole or not at all; `kept_evidence` reads those of `claim/evidence`."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{evidence.claim}-{evidence.size}.json"
     part = file.with_suffix(".part")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json as json_
+from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 
-from isoflop.claim import SIZES, Claim, CouldNotRunError, claims, kept_evidence
+from isoflop.claim import SIZES, Claim, CouldNotRunError, claims, keep, kept_evidence
 from isoflop.cli.screen import err, out, put_json
 from isoflop.cli.show import JsonOption
 
@@ -34,6 +35,9 @@ def list_claims(ctx: typer.Context, json: JsonOption = False) -> None:
 def run_claim(
     slug: Annotated[str, typer.Argument(help="A claim that `isoflop claims` lists.")],
     size: Annotated[str, typer.Option(help="quick (seconds) or full (minutes).")] = "quick",
+    keep_in: Annotated[
+        Path | None, typer.Option("--keep", metavar="FOLDER", help="Write the evidence into this folder as well.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Test a claim and print the evidence; exit code 0: it holds, 1: it does not, 2: it could not be tested."""
@@ -47,6 +51,8 @@ def run_claim(
     except CouldNotRunError as error:
         err.print(f"isoflop: {slug} could not be tested: {error}", soft_wrap=True)
         raise typer.Exit(2) from error
+    if keep_in:
+        err.print(f"evidence kept in {keep(evidence, keep_in)}", soft_wrap=True)
     if json:
         put_json(json_.loads(evidence.to_json()))
     else:
