@@ -14,7 +14,7 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     task = generator("countdown")
-    return train(task, 9e3, 4e9, 0, tmp_path_factory.mktemp("t"), Recipe(rows=16)).decoder, task
+    return train(task, 9e3, 2e9, 0, tmp_path_factory.mktemp("t"), Recipe(rows=16)).decoder, task
 
 
 def test_calibration_of_known_values():
@@ -34,8 +34,8 @@ def test_calibration_of_known_values():
 
 def test_values_know_more_than_the_base_rate(network):
     decoder, task = network
-    value, found = fit_values(decoder, task, problems=60, samples=8)
-    assert found.states > 200
+    value, found = fit_values(decoder, task, problems=60, samples=4)
+    assert found.states > 50
     assert 0 <= found.base_rate < 1
     assert found.expected_error < 0.2
     texts = ["20+30=50 ", "20+30=50 \n", "20*30=60 50-10=40 "]
@@ -50,7 +50,7 @@ def test_values_know_more_than_the_base_rate(network):
 
 def test_a_fit_is_the_same_with_the_same_seed(network):
     decoder, task = network
-    (a, first), (b, second) = (fit_values(decoder, task, problems=10, samples=4, seed=3) for _ in range(2))
+    (a, first), (b, second) = (fit_values(decoder, task, problems=8, samples=4, seed=3) for _ in range(2))
     assert first == second or first.auc != first.auc
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
 

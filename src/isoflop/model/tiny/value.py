@@ -27,8 +27,8 @@ W = TypeVar("W", bound=Worked)
 STEP_END = " "
 _HEADING = "## Process reward\n"
 _SECTION = """
-A value head (`isoflop.model.tiny.value`) on the stream at the end of each step, fitted to the outcomes of 16 rollouts
-of each of {problems} training problems. On {c.states:,} states of rollouts on problems of the split dev,
+A value head (`isoflop.model.tiny.value`) at the end of each step, fitted to the outcomes of 4 rollouts of each of
+{problems} training problems. On {c.states:,} states of rollouts on problems of the split dev,
 {c.base_rate:.1%} of which ended right: Brier score {c.brier:.4f} (the base rate alone: {blind:.4f}), expected
 calibration error {c.expected_error:.4f}, area under the ROC curve {c.auc:.3f}.
 """
@@ -56,7 +56,8 @@ class Calibration:
 
 
 class StepValue(nn.Module):
-    """A head of one hidden layer on a decoder's last stream, at the end of each step.
+    """A head of one hidden layer on what a decoder has at the end of each step: its last stream, and how likely it
+    found the response so far (log-probabilities: their sum, the least one, and the sum over this step).
 
     Args:
         decoder: whose stream it reads; not trained with it.
@@ -66,10 +67,10 @@ class StepValue(nn.Module):
         super().__init__()
         self._decoder = [decoder]  # in a list, so that its weights are not the head's
         width = decoder.architecture.width
-        self.layers = nn.Sequential(nn.Linear(width, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, 1))
+        self.layers = nn.Sequential(nn.Linear(width + 3, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, 1))
 
     def forward(self, states: Tensor) -> Tensor:
-        """Streams [B, D] to log-odds [B] of ending right."""
+        """States [B, D + 3] to log-odds [B] of ending right."""
         return self.layers(states)[:, 0]
 
     @torch.inference_mode()
@@ -88,13 +89,13 @@ class StepValue(nn.Module):
         shape, cost = decoder.architecture.shape, FREE
         for text, one in zip(texts, found, strict=True):
             T = len(asked) + len(text)
-            head = 2 * _HIDDEN * (shape.d_model + 1) * len(one)
-            cost = cost.then(Cost(flops=shape.flops(T, logits=0) + head, tokens_in=T, bytes_moved=float("nan")))
+            head = 2 * _HIDDEN * (shape.d_model + 4) * len(one)
+            cost = cost.then(Cost(flops=shape.flops(T, logits=T - 1) + head, tokens_in=T, bytes_moved=float("nan")))
         return found, cost
 
 
 def _states(decoder: Decoder, prompts: Sequence[str], texts: Sequence[str]) -> tuple[Tensor, list[int]]:
-    """The streams [N, D] at the ends of steps of each text after its prompt, and to which text each belongs."""
+    """The states [N, D + 3] at the ends of steps of each text after its prompt, and to which text each belongs."""
     a = decoder.architecture
     ends = {a.encode(STEP_END)[0], a.end}
     rows = [a.encode(p + t) for p, t in zip(prompts, texts, strict=True)]
@@ -102,14 +103,26 @@ def _states(decoder: Decoder, prompts: Sequence[str], texts: Sequence[str]) -> t
     tokens = torch.tensor([row + [PAD] * (T - len(row)) for row in rows])
     positions = torch.tensor([a.positions(p + t) + [0] * (T - len(p) - len(t)) for p, t in zip(prompts, texts)])
     stream = decoder.stream(tokens, positions)
-    at = [(i, j) for i, row in enumerate(rows) for j in range(len(prompts[i]), len(row)) if row[j] in ends]
-    return stream[[i for i, _ in at], [j for _, j in at]], [i for i, _ in at]
+    logits = decoder.head(stream[:, :-1])
+    logits[..., PAD] = -torch.inf
+    likely = functional.log_softmax(logits, -1).gather(-1, tokens[:, 1:, None])[..., 0].numpy()
+    states, owners = list[Tensor](), list[int]()
+    for i, row in enumerate(rows):
+        start = at = len(prompts[i])
+        for j in range(start, len(row)):
+            if row[j] in ends:
+                so_far = likely[i, start - 1 : j]
+                told = [so_far.sum(), so_far.min(), likely[i, at - 1 : j].sum()]
+                states.append(torch.cat([stream[i, j], torch.tensor(told)]))
+                owners.append(i)
+                at = j + 1
+    return torch.stack(states) if states else stream.new_zeros(0, stream.shape[-1] + 3), owners
 
 
 def _rolled_out(
     decoder: Decoder, task: Graded[W], problems: Sequence[W], samples: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Streams [N, D] at the ends of all steps of sampled responses, and whether each response ended right [N].
+    """States [N, D + 3] at the ends of all steps of sampled responses, and whether each response ended right [N].
 
     The outcome of a response is one Monte-Carlo estimate of the value of every state on its way.
     """
@@ -125,23 +138,23 @@ def _rolled_out(
         done = engine.step()
         if done:
             texts = [a.decode(list(f.sample.token_ids or ())) for f in done]
-            with torch.no_grad():
+            with torch.inference_mode():
                 states, rows = _states(decoder, [jobs[f.job].prompt for f in done], texts)
             outcomes = [task.grade(jobs[f.job], text) for f, text in zip(done, texts, strict=True)]
             streams.append(states)
             right += [outcomes[row] for row in rows]
-    return torch.cat(streams), torch.tensor(right)
+    return torch.cat(streams).clone(), torch.tensor(right)
 
 
 def fit_values(
-    decoder: Decoder, task: Graded[W], problems: int = 400, samples: int = 16, seed: int = 0
+    decoder: Decoder, task: Graded[W], problems: int = 2000, samples: int = 4, seed: int = 0
 ) -> tuple[StepValue, Calibration]:
     """A value head for a decoder, fitted to rollouts on training problems, and its calibration on the split dev.
 
     Args:
         decoder: samples the rollouts, and is read.
         task: draws problems and grades responses.
-        problems: to roll out, and half as many to calibrate on (count).
+        problems: to roll out, and a quarter as many to calibrate on (count).
         samples: rollouts a problem (count).
         seed: of the head's weights, its batches and the rollouts.
     """
@@ -152,7 +165,7 @@ def fit_values(
     value, random = StepValue(decoder), torch.Generator().manual_seed(seed)
     for weight in value.parameters():
         nn.init.normal_(weight, std=weight.shape[-1] ** -0.5 if weight.dim() > 1 else 0.0, generator=random)
-    steps = 4 * problems
+    steps = 2 * problems
     optimizer = torch.optim.AdamW(value.parameters(), lr=3e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
     for _ in range(steps):
@@ -162,7 +175,7 @@ def fit_values(
         loss.backward()  # pyright: ignore[reportUnknownMemberType]
         optimizer.step()  # pyright: ignore[reportUnknownMemberType]
         schedule.step()
-    held_out = [task.problem("dev", i) for i in range(problems // 2)]
+    held_out = [task.problem("dev", i) for i in range(problems // 4)]
     states, right = _rolled_out(decoder, task, held_out, samples, seed + 1)
     with torch.inference_mode():
         given = torch.sigmoid(value(states)).double().numpy()
@@ -193,7 +206,7 @@ def calibration(values: NDArray[np.float64], outcomes: NDArray[np.float64]) -> C
     )
 
 
-def ship_values(name: str, task: Graded[W], folder: Path = SHIPPED, problems: int = 400) -> Calibration:
+def ship_values(name: str, task: Graded[W], folder: Path = SHIPPED, problems: int = 2000) -> Calibration:
     """Fit the value head of a shipped model, put it beside the model, and its calibration into the model's card."""
     decoder, _ = read(name, folder)
     value, found = fit_values(decoder, task, problems)
