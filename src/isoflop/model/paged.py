@@ -122,8 +122,15 @@ class Graph:
         graph: Any = core.read_model(model)
         paged_attention_transformation(graph)
         _sample_ready(graph)
-        properties: dict[str, Any] = {"KV_CACHE_PRECISION": "f16", "ENABLE_CPU_PINNING": False}
-        properties |= {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+        properties: dict[str, Any] = {
+            "KV_CACHE_PRECISION": "f16",
+            # Activations stay in full precision: rounding them to 8 bits changes samples, and is 1.4 times slower on a
+            # core without 8-bit dot products.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+            "ENABLE_CPU_PINNING": False,
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
         compiled: Any = core.compile_model(graph, "CPU", properties)
         self._request: Any = compiled.create_infer_request()
         self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
