@@ -190,6 +190,14 @@ def test_whatever_is_asked_comes_and_all_blocks_come_back(data):
     assert bench.engine._blocks.available == n_blocks
 
 
+def test_samples_of_one_token_take_turns():
+    bench = Bench(batch=1)
+    bench.ask(PROMPT, range(3), limit=1)
+    bench.run()
+    assert [d.finish for d in bench.drawn.values()] == ["length"] * 3
+    assert len(bench.graph.steps) == 1
+
+
 def test_a_cancelled_job_leaves_the_batch():
     bench = Bench()
     bench.ask(PROMPT, range(3), limit=50)

@@ -299,7 +299,7 @@ class Engine:
 
     def _advance(self) -> None:
         self._drop_cancelled()
-        self._start_ready()
+        started = self._start_ready()
         decoding = list(self._running)
         filling = self._choose_prefills()
         runs = [Run(s.cached, s.ids[-1:], s.blocks, s.job.temperature) for s in decoding]
@@ -308,7 +308,7 @@ class Engine:
             tokens = prompt.tokens[prompt.done : prompt.done + count]
             runs.append(Run(prompt.done, tokens, prompt.blocks, 1.0 if last else None))
         if not runs:
-            if self._ready or self._prefills:
+            if not started and (self._ready or self._prefills):
                 raise MemoryError("no room is left for the keys and values of the samples asked for")
             return
         start = time.perf_counter()
@@ -338,8 +338,8 @@ class Engine:
                 self._prefills.remove(prompt)
                 self._forget(prompt)
 
-    def _start_ready(self) -> None:
-        """Start samples whose prompt is computed, as many as there is room for, with their first token."""
+    def _start_ready(self) -> int:
+        """Start samples whose prompt is computed, as many as there is room for, with their first token; how many."""
         started: dict[_Prompt, list[_Slot]] = {}
         while self._ready and len(self._running) < self._batch:
             prompt, job, place = self._ready[0]
@@ -368,6 +368,7 @@ class Engine:
             for temperature, some in by_temperature.items():
                 logits = prompt.logits if temperature == 1 else prompt.logits.at_temperature(temperature)
                 self._append(some, logits, np.zeros(len(some), np.int64))
+        return sum(len(slots) for slots in started.values())
 
     def _room_for_sample(self, prompt: _Prompt, job: Job) -> list[int] | None:
         """Blocks for a sample's own tokens, the prompt's unfinished one first; None if there is no room."""
