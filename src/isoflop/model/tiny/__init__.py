@@ -42,7 +42,7 @@ class Tiny(LM):
         self._waiting: dict[Job, tuple[Callable[[int, Sample], None], asyncio.Event, list[int]]] = {}
         self._driver: asyncio.Task[None] | None = None
         self._thread: ThreadPoolExecutor | None = None
-        self._failed: BaseException | None = None
+        self._failed: Exception | None = None
 
     @classmethod
     def open(cls, rest: str, folder: Path = SHIPPED) -> Tiny:
@@ -162,11 +162,10 @@ class Tiny(LM):
             while self._engine.busy:
                 for finished in await loop.run_in_executor(self._thread, self._engine.step):
                     self._hand_over(finished)
-        except BaseException as error:
-            self._failed = error
+        except Exception as error:
+            self._failed, self._engine = error, Engine(self._decoder, self.concurrency)
             for _, done, _ in self._waiting.values():
                 done.set()
-            raise
 
     def _hand_over(self, finished: Finished) -> None:
         if finished.job in self._waiting:

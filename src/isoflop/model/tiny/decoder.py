@@ -112,11 +112,11 @@ class Norm(nn.Module):
         return functional.rms_norm(x, (x.shape[-1],), self.weight, 1e-5)
 
 
-def rotation(architecture: Architecture, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+def rotation(architecture: Architecture) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the rotary positions, each [context, head_width]."""
     half = architecture.head_width // 2
-    frequencies = architecture.rope_base ** (-torch.arange(half, device=device, dtype=torch.float64) / half)
-    angles = torch.arange(architecture.context, device=device, dtype=torch.float64)[:, None] * frequencies
+    frequencies = architecture.rope_base ** (-torch.arange(half, dtype=torch.float64) / half)
+    angles = torch.arange(architecture.context, dtype=torch.float64)[:, None] * frequencies
     angles = torch.cat([angles, angles], -1)
     return angles.cos().float(), angles.sin().float()
 
