@@ -15,12 +15,12 @@ from isoflop.task.questions import shipped
 
 def tasks(json: JsonOption = False) -> None:
     """List the tasks that come with isoflop."""
-    found = {name: _loaded(name) for name in shipped()}
     if json:
-        counted = {name: _counts(q) if isinstance(q, Questions) else {"missing": q} for name, q in found.items()}
-        put_json(counted)
+        found = {name: _loaded(name) for name in shipped()}
+        put_json({name: _counts(q) if isinstance(q, Questions) else {"missing": q} for name, q in found.items()})
         return
-    for name, questions in found.items():
+    for name in shipped():
+        questions = _loaded(name)
         out.print(f"{name}: {_summary(questions)}" if isinstance(questions, Questions) else questions, soft_wrap=True)
 
 
