@@ -341,12 +341,8 @@ class Engine:
     def _start_ready(self) -> int:
         """Start samples whose prompt is computed, as many as there is room for, with their first token; how many."""
         started: dict[_Prompt, list[_Slot]] = {}
-        while self._ready and len(self._running) < self._batch:
-            prompt, job, place = self._ready[0]
-            own = self._room_for_sample(prompt, job)
-            if own is None:
-                break
-            self._ready.popleft()
+        while len(self._running) < self._batch and (found := self._next_ready()):
+            prompt, job, place, own = found
             tail = len(prompt.tokens) % self._graph.block_tokens
             shared = len(prompt.blocks) - bool(tail)
             if tail and job.limit > 1:
@@ -370,12 +366,21 @@ class Engine:
                 self._append(some, logits, np.zeros(len(some), np.int64))
         return sum(len(slots) for slots in started.values())
 
-    def _room_for_sample(self, prompt: _Prompt, job: Job) -> list[int] | None:
-        """Blocks for a sample's own tokens, the prompt's unfinished one first; None if there is no room."""
-        needed = self._own_blocks(prompt, job)
-        self._blocks.give_back(prompt.reserve)
-        prompt.reserve = []
-        return self._blocks.take(needed) if self._make_room(needed) else None
+    def _next_ready(self) -> tuple[_Prompt, Job, int, list[int]] | None:
+        """The next sample to start, with blocks for its own tokens; None if there is none or no room.
+
+        First come, first served; while nothing runs that will make room, the first for which there is some.
+        """
+        for i, (prompt, job, place) in enumerate(self._ready):
+            needed = self._own_blocks(prompt, job)
+            if self._make_room(needed - len(prompt.reserve)):
+                del self._ready[i]
+                self._blocks.give_back(prompt.reserve)
+                prompt.reserve = []
+                return prompt, job, place, self._blocks.take(needed)
+            if self._running:
+                return None
+        return None
 
     def _own_blocks(self, prompt: _Prompt, job: Job) -> int:
         # The last token is drawn and never computed, so it takes no place.
@@ -399,16 +404,16 @@ class Engine:
     def _choose_prefills(self) -> list[tuple[_Prompt, int]]:
         """Prompts to compute in this step and how many tokens of each: enough to keep the batch full.
 
-        A prompt is begun only when no computed one waits, and with the room for one sample set aside. So whatever
-        waits can always go on, one sample at a time at worst.
+        A prompt is begun only when no sample waits to be started, and with the room for one sample set aside. So
+        whatever is begun can be ended, one sample at a time at worst.
         """
         chosen: list[tuple[_Prompt, int]] = []
         left = self.prefill_tokens
         coming = len(self._running)
         for prompt in self._prefills:
-            if self._ready or left <= 0 or coming >= self._batch:
+            if left <= 0 or coming >= self._batch:
                 break
-            if prompt.spent is None and not self._begin(prompt):
+            if prompt.spent is None and (self._ready or not self._begin(prompt)):
                 break
             count = min(left, len(prompt.tokens) - prompt.done)
             chosen.append((prompt, count))
