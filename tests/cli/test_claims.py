@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from isoflop.claim import Claim, CouldNotRunError, Finding
+from isoflop.claim import Claim, CouldNotRunError, Evidence, Finding
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,14 @@ def test_evidence_as_json(pigs):
     evidence = json.loads(pigs(Pigs(1.0))("claims", "run", "pigs", "--json").stdout)
     assert evidence["holds"] is True
     assert evidence["findings"][0]["measured"]["size"] == "quick"
+
+
+def test_evidence_is_kept_where_asked_whether_it_holds_or_not(pigs, tmp_path):
+    result = pigs(Pigs(0.0))("claims", "run", "pigs", "--keep", str(tmp_path / "kept"))
+    file = tmp_path / "kept" / "pigs-quick.json"
+    assert result.exit_code == 1
+    assert result.stderr == f"evidence kept in {file}\n"
+    assert Evidence.from_json(file.read_text()).findings[0].measured["pigs"] == 0.0
 
 
 def test_the_list_has_every_claim_with_its_status(isoflop, pigs):

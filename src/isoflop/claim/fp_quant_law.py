@@ -40,8 +40,8 @@ class FpQuantLaw(Claim):
     """Sun et al. 2025: the best exponent-mantissa split, the critical data size, and the bits that pay, from one law.
 
     Their 366 runs are not public. So what follows from their constants is worked out anew, by search and by
-    minimising the loss itself rather than by their closed forms, and whether such constants can be had from such runs is
-    seen on simulated ones. That the law holds for trained models is not tested here.
+    minimising the loss itself rather than by their closed forms, and whether such constants can be had from such runs
+    is seen on simulated ones. That the law holds for trained models is not tested here.
     """
 
     paper: ClassVar[str] = "Scaling Laws for Floating Point Quantization Training (arXiv 2501.02423)"
@@ -50,9 +50,10 @@ class FpQuantLaw(Claim):
         "size more tokens make a low-precision model worse; 4 to 8 bits cost least over a wide range of compute"
     )
     tested_by: ClassVar[str] = (
-        f"layouts searched for 3 to 16 bits are those of figure 5; the tokens that minimise the loss are within {_MISS:.0%} "
-        f"of the printed sizes; the best width is 4 to 8 bits from 1e{_BUDGETS[0]} to 1e{_BUDGETS[1]} FLOP and never "
-        "falls with compute; from simulated runs with 0.3 % noise the constants, their intervals and the layouts come back"
+        f"layouts searched for 3 to 16 bits are those of figure 5; the tokens that minimise the loss are within "
+        f"{_MISS:.0%} of the printed sizes; the best width is 4 to 8 bits from 1e{_BUDGETS[0]} to 1e{_BUDGETS[1]} FLOP "
+        f"and never falls with compute; from simulated runs with {_NOISE:.1%} noise the constants, their intervals and "
+        "the layouts come back"
     )
 
     def findings(self, size: Size) -> list[Finding]:
@@ -84,15 +85,15 @@ def _critical() -> Finding:
 
 
 def _width() -> Finding:
-    n = np.geomspace(1e5, 1e15, 2001)
+    n: Floats = np.geomspace(1e5, 1e15, 2001)
     widths = range(3, 17)
     best: list[float] = []
     for decade in range(_BUDGETS[0], _BUDGETS[1] + 1):
-        losses = [
-            _loss(n, 10.0**decade / (_FLOPS_PER_BIT * bits * n), best_layout(bits, PUBLISHED["delta"], PUBLISHED["nu"]))
-            for bits in widths
-        ]
-        best.append(float(widths[int(np.argmin([loss.min() for loss in losses]))]))
+        least: list[float] = []
+        for bits in widths:
+            layout = best_layout(bits, PUBLISHED["delta"], PUBLISHED["nu"])
+            least.append(float(_loss(n, 10.0**decade / (_FLOPS_PER_BIT * bits * n), layout).min()))
+        best.append(float(widths[int(np.argmin(least))]))
     return Finding(
         f"from 1e{_BUDGETS[0]} to 1e{_BUDGETS[1]} FLOP the width of least loss is 4 to 8 bits and never falls",
         all(4 <= bits <= 8 for bits in best) and best == sorted(best),
@@ -102,11 +103,12 @@ def _width() -> Finding:
 
 def _simulated(seed: int) -> Fit:
     """384 runs, about the paper's number, on sizes and data like the paper's, with noise."""
-    layouts = np.array([(e, m) for e in (1, 2, 3, 4) for m in (1, 2, 4)], float).T
+    layouts: Floats = np.array([(e, m) for e in (1, 2, 3, 4) for m in (1, 2, 4)], float).T
     grid = crossed([4.1e7, 8.5e7, 1.54e8, 6.79e8], [1e10, 2e10, 5e10, 1e11], range(12), [32, 512])
     x = np.concatenate([grid[:2], layouts[:, grid[2].astype(int)], grid[3:]])
     law = FloatQuantisation()
-    y = law.value(*x, **PUBLISHED) * np.exp(_NOISE * np.random.default_rng(seed).standard_normal(x.shape[1]))
+    noise = _NOISE * np.random.default_rng(seed).standard_normal(int(x.shape[1]))
+    y = law.value(*x, **PUBLISHED) * np.exp(noise)
     return fit_arrays(law, x, y, Objective("least_squares"), Uncertainty(draws=0))
 
 

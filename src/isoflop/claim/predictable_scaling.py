@@ -37,8 +37,8 @@ class PredictableScaling(Claim):
 
     paper: ClassVar[str] = "Deep Learning Scaling is Predictable, Empirically (arXiv 1712.00409)"
     says: ClassVar[str] = (
-        "error falls as a power law of training data above an irreducible floor in every domain; better models shift the "
-        "curve but keep its exponent; the model size needed grows sublinearly with data"
+        "error falls as a power law of training data above an irreducible floor in every domain; better models shift "
+        "the curve but keep its exponent; the model size needed grows sublinearly with data"
     )
     tested_by: ClassVar[str] = (
         f"power laws with floor leave {_FIT_MISS:.0%} on public learning curves; fitted without the largest data they "
@@ -94,11 +94,14 @@ def _domain(what: str, curves: Curves, held: int) -> list[Finding]:
         alpha = whole.parameters()[-1]
         exponents[name] = [round(float(alpha.low), 3), round(float(alpha.high), 3)]
     worst_left, worst_missed = _largest(left), _largest(missed)
+    bias = float(np.mean([np.mean(np.array(v, float)) for v in missed.values()]))
     ends = np.array(list(exponents.values()), float)
     shared = float(ends[:, 0].max()) <= float(ends[:, 1].min())
     holds = worst_missed <= _FORECAST_MISS
     notes: list[dict[str, Value]] = [
-        {} if holds else {"why not": "curves flatten otherwise than a power law with a floor does where data run out"},
+        {}
+        if holds
+        else {"why not": f"the curves flatten {'sooner' if bias < 0 else 'later'} than their beginnings say"},
         {} if shared else {"why not": "the 90 % intervals of the exponent have no value in common"},
     ]
     return [
