@@ -20,7 +20,7 @@ MAIN_JOB = Bench(
     models=["gguf:smollm2-135m"],
     methods=["single", "best_of_n", "self_consistency", "weighted_vote"],
     budgets=["tokens_out=40k", "wall_s=2min"],
-    sampling=Sampling(max_tokens=32),
+    sampling=Sampling(max_tokens=16, temperature=0.8),
 )
 """About a minute on two cores; the clock ends it where the machine is slower or busy."""
 INSTEAD = "mock:p=0.3,signal=0.2"

@@ -226,7 +226,7 @@ class Scheduler:
             else:
                 out = arm.stepper.switch(send)
         except BudgetExhausted as refused:
-            self._end(arm, f"skipped: {refused}")
+            self._end(arm, f"skipped: the budget {refused.axis}={refused.limit:g} was used up")
         except ModelError as error:
             self._end(arm, f"failed: {error}")
         except Exception as error:  # a method's own fault must not cost the others what they have paid for
