@@ -161,9 +161,11 @@ def test_compare_finds_the_better_design_and_where_they_cross(fitted):
     said = json.loads(fitted("compare", "a.json", "b.json", "--flops", "1e19", "--json").stdout)
     assert said["difference"]["high"] < 0
     assert said["chance_better"] == 1.0
+    assert said["by"] == "bootstrap", "same rows and seed: paired draws"
     assert 1e19 < said["crossing"]["value"] < 1e24
     words = fitted("compare", "a.json", "b.json", "--flops", "1e19").stdout
     assert "a.json less b.json at 1e+19 FLOP: -" in words
+    assert "a.json is better in 100% of draws by bootstrap" in words
     assert "they cross at " in words
     assert "they do not cross" in fitted("compare", "a.json", "a.json", "--flops", "1e19").stdout
 

@@ -201,12 +201,13 @@ def compare(
 ) -> None:
     """Compare two fitted designs at the same compute."""
     first, second = load(fit), load(other)
-    found = first.compare(second, number(flops), level)
+    by: By = "bootstrap" if len(first.draws) and len(second.draws) else "covariance"
+    found = first.compare(second, number(flops), level, by)
     if json:
-        put_json({name: _numbers(v) if isinstance(v, Interval) else v for name, v in found._asdict().items()})
+        put_json({"by": by} | {name: _numbers(v) if isinstance(v, Interval) else v for name, v in found._asdict().items()})
         return
     out.print(f"{fit} less {other} at {number(flops):.3g} FLOP: {_shown(found.difference)}", soft_wrap=True)
-    out.print(f"{fit} is better with probability {found.chance_better:.3g}", soft_wrap=True)
+    out.print(f"{fit} is better in {found.chance_better:.0%} of draws by {by}", soft_wrap=True)
     cross = found.crossing
     if np.isfinite(cross.value):
         out.print(f"they cross at {cross.value:.3g} FLOP ({cross.low:.3g} .. {cross.high:.3g})", soft_wrap=True)
