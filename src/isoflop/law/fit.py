@@ -259,7 +259,7 @@ class Fit:
             if by == "profile":
                 _, low, high = self.profile(parameter.name, level)
             else:
-                ends = self._ends(self._cloud(by)[:, i], self.theta[i], level)
+                ends = self.ends(self.draws_of(by)[:, i], self.theta[i], level)
                 low, high = (parameter.outward(np.clip(v, *(b[i] for b in self.law.bounds()))) for v in ends)
             value = None if note else float(parameter.outward(self.theta[i]))
             out.append(Estimate(parameter.name, value, float(low), float(high), note))
@@ -305,8 +305,8 @@ class Fit:
 
     # What the fit says
 
-    def _cloud(self, by: By) -> Floats:
-        """Draws of theta (R, P), inside the bounds, before the widening of `_ends`."""
+    def draws_of(self, by: By = "covariance") -> Floats:
+        """Draws of theta (R, P), inside the bounds, before the widening of `ends`."""
         if by == "bootstrap":
             if not len(self.draws):
                 raise ValueError("this fit has no bootstrap draws: fit again with Uncertainty(draws=1000)")
@@ -318,11 +318,11 @@ class Fit:
         rng = np.random.default_rng(0)
         value, vector = np.linalg.eigh(self.covariance)
         spread = vector * np.sqrt(np.maximum(value, 0.0))
-        # The covariance is corrected for the fitted parameters already, and `_ends` will do it again.
+        # The covariance is corrected for the fitted parameters already, and `ends` will do it again.
         shrink = np.sqrt(self.freedom / len(np.unique(self.cluster)))
-        return np.clip(self.theta + shrink * rng.standard_normal((2000, len(value))) @ spread.T, *self.law.bounds())
+        return np.clip(self.theta + shrink * rng.standard_normal((1000, len(value))) @ spread.T, *self.law.bounds())
 
-    def _ends(self, draws: Floats, value: Floats, level: float) -> tuple[Floats, Floats]:
+    def ends(self, draws: Floats, value: Floats, level: float) -> tuple[Floats, Floats]:
         """Ends of an interval around `value` from draws (R, ...), widened for the parameters that were fitted."""
         groups = len(np.unique(self.cluster))
         widen = np.sqrt(groups / self.freedom) * _t(level, self.freedom) / _t(level, 10**9)
@@ -330,6 +330,10 @@ class Fit:
         low, high = np.nanpercentile(np.where(none, 0.0, draws), [50 * (1 - level), 50 * (1 + level)], axis=0)
         low, high = np.where(none, np.nan, low), np.where(none, np.nan, high)
         return np.minimum(value + widen * (low - value), value), np.maximum(value + widen * (high - value), value)
+
+    def outputs(self, x: Floats, by: By = "covariance") -> Floats:
+        """The law at x (K, M) for each draw (R, M)."""
+        return self._outputs(x, self.draws_of(by))
 
     def _outputs(self, x: Floats, theta: Floats) -> Floats:
         with np.errstate(all="ignore"):
@@ -375,12 +379,12 @@ class Fit:
         x, shape = self.inputs(inputs)
         value = self._outputs(x, self.theta[None])[0]
         with np.errstate(all="ignore"):
-            h = self.objective.transform(self._outputs(x, self._cloud(by)))
+            h = self.objective.transform(self.outputs(x, by))
             centre = self.objective.transform(value)
             if of == "run":
                 rng = np.random.default_rng(1)
                 h = h + rng.choice(self.residuals, h.shape)
-            ends = [self.objective.inverse(end) for end in self._ends(h, centre, level)]
+            ends = [self.objective.inverse(end) for end in self.ends(h, centre, level)]
         low, high = np.minimum(*ends), np.maximum(*ends)
         return Prediction(*(v.reshape(shape) for v in (value, low, high, self.beyond(x))))
 
@@ -404,7 +408,7 @@ class Fit:
             raise ValueError(f"give all of {', '.join(self.law.inputs)} but one; got {', '.join(others) or 'none'}")
         at = self.law.inputs.index(open_inputs[0])
         log_range = np.log([self.x[at].min() * 1e-12, self.x[at].max() * 1e12])
-        thetas = np.concatenate([self.theta[None], self._cloud(by)])
+        thetas = np.concatenate([self.theta[None], self.draws_of(by)])
 
         def surplus(log_x: Floats, theta: Floats) -> Floats:
             x = np.stack([np.broadcast_to(others.get(name, 1.0), log_x.shape) for name in self.law.inputs])
@@ -413,7 +417,7 @@ class Fit:
 
         found = np.exp(_root(surplus, thetas, (float(log_range[0]), float(log_range[1]))))
         with np.errstate(all="ignore"):
-            low, high = self._ends(np.log(found[1:]), np.log(found[0]), level)
+            low, high = self.ends(np.log(found[1:]), np.log(found[0]), level)
         return Interval(found[0], np.exp(low), np.exp(high))
 
     def profile(self, name: str, level: float = 0.9) -> Interval:
@@ -481,10 +485,10 @@ class Fit:
             raise ValueError(f"an optimum needs a law in params and tokens; {self.law.slug} takes {self.law.inputs}")
         if not (flops > 0 and uses >= 0):
             raise ValueError(f"flops={flops:g} must be positive and uses={uses:g} not negative")
-        log_n, log_d, h, edge = self._optima(flops, uses, np.concatenate([self.theta[None], self._cloud(by)]))
+        log_n, log_d, h, edge = self._optima(flops, uses, np.concatenate([self.theta[None], self.draws_of(by)]))
         out: list[Interval] = []
         for values, back in ((log_n, np.exp), (log_d, np.exp), (h, self.objective.inverse)):
-            low, high = self._ends(values[1:], values[0], level)
+            low, high = self.ends(values[1:], values[0], level)
             out.append(Interval(back(values[0]), back(low), back(high)))
         return Optimum(out[0], out[1], out[2], edge)
 
@@ -559,7 +563,7 @@ class Fit:
         Raises:
             ValueError: a law that has no optimum.
         """
-        clouds = (self._cloud(by), other._cloud(by))
+        clouds = (self.draws_of(by), other.draws_of(by))
         draws = min(400, *map(len, clouds))
         best = [np.concatenate([f.theta[None], c[:draws]]) for f, c in zip((self, other), clouds)]
         if by == "covariance":
@@ -571,11 +575,16 @@ class Fit:
             return self.objective.inverse(ours[2]) - other.objective.inverse(theirs[2])
 
         now = lead(float(np.log(flops)))
-        low, high = self._ends(now[1:], now[0], level)
+        low, high = self.ends(now[1:], now[0], level)
         grid = np.log(flops) + np.log(10.0) * np.linspace(-6, 6, 25)
-        leads = np.stack([lead(float(c)) for c in grid])
-        crossings = _crossing(grid, leads)
-        ends = self._ends(crossings[1:], crossings[0], level) if np.isfinite(crossings[0]) else (np.nan, np.nan)
+        crossings = _crossing(grid, np.stack([lead(float(c)) for c in grid]))
+        if np.isfinite(crossings).any():
+            # Again where they are, on a finer grid.
+            near = np.nanpercentile(crossings, [1, 99])
+            grid = np.linspace(float(near[0]) - 1.2, float(near[1]) + 1.2, 25)
+            finer = _crossing(grid, np.stack([lead(float(c)) for c in grid]))
+            crossings = np.where(np.isfinite(finer), finer, crossings)
+        ends = self.ends(crossings[1:], crossings[0], level) if np.isfinite(crossings[0]) else (np.nan, np.nan)
         crossing = Interval(*(np.exp(np.asarray(v)) for v in (crossings[0], *ends)))
         return Comparison(Interval(now[0], low, high), float(np.mean(now[1:] < 0)), crossing)
 
@@ -796,11 +805,11 @@ def _lowest(
     rows = np.arange(len(thetas))
     at = low[:, 0]
     value = np.full(len(thetas), np.inf)
-    for _ in range(7):
-        grid = low + (high - low) * np.linspace(0, 1, 41)
+    for _ in range(6):
+        grid = low + (high - low) * np.linspace(0, 1, 25)
         values = np.nan_to_num(loss(grid, thetas), nan=np.inf)
         best = np.argmin(values, axis=1)
         at, value = grid[rows, best], values[rows, best]
-        step = (high - low)[:, 0] / 40
+        step = (high - low)[:, 0] / 24
         low, high = (np.clip(at + s * step, *limits)[:, None] for s in (-1, 1))
     return at, value
