@@ -204,7 +204,8 @@ def compare(
     by: By = "bootstrap" if len(first.draws) and len(second.draws) else "covariance"
     found = first.compare(second, number(flops), level, by)
     if json:
-        put_json({"by": by} | {name: _numbers(v) if isinstance(v, Interval) else v for name, v in found._asdict().items()})
+        values = found._asdict().items()
+        put_json({"by": by} | {name: _numbers(v) if isinstance(v, Interval) else v for name, v in values})
         return
     out.print(f"{fit} less {other} at {number(flops):.3g} FLOP: {_shown(found.difference)}", soft_wrap=True)
     out.print(f"{fit} is better in {found.chance_better:.0%} of draws by {by}", soft_wrap=True)
