@@ -81,9 +81,7 @@ def starts() -> None:
 
 def against_scipy(grid_starts: int) -> None:
     print("\n## Time per successful fit against SciPy L-BFGS-B, analytic gradient, Hoffmann's grid; target: 25x less")
-    print(
-        "| data | ours: starts, reached, ms per success | SciPy: starts, reached, ms per success | ratio | SciPy lower? |"
-    )
+    print("| data | ours: starts, reached, ms a success | SciPy: the same | ratio | SciPy lower? |")
     print("|---|---|---|---|---|")
     for name, x, y in list(chinchilla_sets())[:5]:
         objective = Objective()
@@ -206,10 +204,8 @@ def reproduced() -> None:
                 published("clark2022_sbase").values[name],
                 float(value),
             )
-    print(
-        "Not reproduced here: R_D* and R_N* from the 182 runs (the selection of runs is not in the table), the OLMo ladder's"
-    )
-    print("per-task predictions, and the 240 Chinchilla points (no licence, so not in the data).")
+    print("Not reproduced here: R_D* and R_N* from the 182 runs (which those are is not in the table), the OLMo")
+    print("ladder's per-task predictions, and the 240 Chinchilla points (no licence, so not in the data).")
 
 
 def coverage(simulations: int) -> None:

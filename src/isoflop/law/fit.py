@@ -320,7 +320,7 @@ class Fit:
         spread = vector * np.sqrt(np.maximum(value, 0.0))
         # The covariance is corrected for the fitted parameters already, and `ends` will do it again.
         shrink = np.sqrt(self.freedom / len(np.unique(self.cluster)))
-        return np.clip(self.theta + shrink * rng.standard_normal((1000, len(value))) @ spread.T, *self.law.bounds())
+        return np.clip(self.theta + shrink * rng.standard_normal((2000, len(value))) @ spread.T, *self.law.bounds())
 
     def ends(self, draws: Floats, value: Floats, level: float) -> tuple[Floats, Floats]:
         """Ends of an interval around `value` from draws (R, ...), widened for the parameters that were fitted."""
@@ -805,7 +805,7 @@ def _lowest(
     rows = np.arange(len(thetas))
     at = low[:, 0]
     value = np.full(len(thetas), np.inf)
-    for _ in range(6):
+    for _ in range(7):
         grid = low + (high - low) * np.linspace(0, 1, 25)
         values = np.nan_to_num(loss(grid, thetas), nan=np.inf)
         best = np.argmin(values, axis=1)
