@@ -115,8 +115,11 @@ def tiny() -> Tiny:
     """A chat model of random weights with a context of 160 tokens."""
     rng = np.random.default_rng(0)
 
+    def half(w: np.ndarray) -> np.ndarray:
+        return w.astype(np.float16).astype(np.float64)  # as OpenVINO keeps them, norms included
+
     def matrix(rows: int, columns: int) -> np.ndarray:
-        return (rng.normal(size=(rows, columns)) * 1.5 / np.sqrt(columns)).astype(np.float16).astype(np.float64)
+        return half(rng.normal(size=(rows, columns)) * 1.5 / np.sqrt(columns))
 
     weights = {"token_embd.weight": matrix(len(TOKENS), D)}
     for i in range(LAYERS):
@@ -130,8 +133,8 @@ def tiny() -> Tiny:
             "ffn_down": (D, FF),
         }
         weights |= {f"blk.{i}.{name}.weight": matrix(*shape) for name, shape in shapes.items()}
-        weights |= {f"blk.{i}.{name}_norm.weight": rng.uniform(0.5, 1.5, D) for name in ("attn", "ffn")}
-    weights["output_norm.weight"] = rng.uniform(0.5, 1.5, D)
+        weights |= {f"blk.{i}.{name}_norm.weight": half(rng.uniform(0.5, 1.5, D)) for name in ("attn", "ffn")}
+    weights["output_norm.weight"] = half(rng.uniform(0.5, 1.5, D))
     metadata = {
         "general.architecture": "llama",
         "general.name": "tiny",

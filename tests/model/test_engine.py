@@ -252,7 +252,7 @@ def test_shares_add_up_to_what_was_computed():
     bench.run()
     drawn = list(bench.drawn.values())
     runs = [run for step in bench.graph.steps for run in step]
-    traffic = sum(SHAPE.kv_traffic(n, cached) for cached, n in runs)
+    traffic = sum(SHAPE.kv_traffic(n, cached, 4) for cached, n in runs)
     assert sum(d.bytes_moved for d in drawn) == pytest.approx(len(bench.graph.steps) * WEIGHT_BYTES + traffic)
     flops = sum(SHAPE.flops(n, cached) for cached, n in runs)
     assert sum(d.flops for d in drawn) == flops

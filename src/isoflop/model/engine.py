@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 
 from isoflop.cost.decoder import DecoderShape
-from isoflop.model.paged import Graph, Ints, Logits, Run
+from isoflop.model.paged import KV_VALUE_BYTES, Graph, Ints, Logits, Run
 
 _PROMPTS_KEPT = 256  # prompts whose last logits are kept for further samples
 
@@ -447,7 +447,8 @@ class Engine:
             assert spent is not None
             count = len(run.tokens)
             spent.busy_s += took * count / total
-            spent.bytes_moved += self._weight_bytes * count / total + self._shape.kv_traffic(count, run.cached)
+            traffic = self._shape.kv_traffic(count, run.cached, KV_VALUE_BYTES)
+            spent.bytes_moved += self._weight_bytes * count / total + traffic
             flops += self._shape.flops(count, run.cached, run.temperature is not None)
         self.flops_per_s = 0.9 * self.flops_per_s + 0.1 * flops / took
 
