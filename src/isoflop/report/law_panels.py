@@ -9,7 +9,7 @@ import numpy as np
 from isoflop.law.engine import Floats
 from isoflop.law.fit import Fit
 
-_POINTS = 13
+_POINTS = 9
 _FURTHER = 100.0  # how far the law is drawn beyond the largest run (factor of its input or compute)
 
 
