@@ -12,6 +12,7 @@ from isoflop.method.search.best_of_n import BestOfN
 from isoflop.method.search.self_consistency import SelfConsistency
 from isoflop.method.search.single import Single
 from isoflop.method.search.value.oracle import Oracle
+from isoflop.model.base import Sampling
 from isoflop.model.mock import Mock, Skill
 from isoflop.record import Store
 from isoflop.run.bench import Bench, resume
@@ -74,6 +75,20 @@ def test_the_same_seed_gives_the_same_records_and_another_does_not(tmp_path):
 
     assert rows(1, "a") == rows(1, "b")
     assert rows(1, "a") != rows(2, "a")
+
+
+def test_a_budget_that_ends_early_leaves_problems_of_both_splits_that_all_methods_have_tried(tmp_path):
+    methods = [Single(), SelfConsistency(n=8), BestOfN(n=8)]
+    bench = Bench(questions(40), ["mock:p=0.5"], methods, ["tokens_out=60"], sampling=Sampling(max_tokens=1))
+    study = bench.run(tmp_path / "s")
+    tried = [
+        {(r.split, r.key) for r in study.records if r.method == m and r.status == "ok"}
+        for m in {r.method for r in study.records}
+    ]
+    by_all = set.intersection(*tried)
+    assert len(tried) == 3
+    assert len(by_all) < 40
+    assert {"dev", "test"} == {split for split, _ in by_all}
 
 
 def test_models_are_compared_in_one_run(tmp_path):

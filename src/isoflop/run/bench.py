@@ -10,11 +10,12 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from isoflop.cost import Budget, Cost, Meter
 from isoflop.method.base import Method, read_part
@@ -32,6 +33,8 @@ from isoflop.run.provenance import provenance
 from isoflop.run.scheduler import Arm, Scheduler, Snapshot, Stopped
 from isoflop.run.study import Study
 from isoflop.task import SPLITS, Questions, Split
+
+T = TypeVar("T")
 
 _REPORT_EVERY_S = 0.1
 _GRADE_EVERY_S = 0.5
@@ -210,7 +213,7 @@ class _Run:
                 lm.know({prompt_of(q): q.answer for q in made.questions})
         self.crew: Crew | None = None
         self.tasks: list[Asked] = []
-        self.problems = [(s, key) for s in bench.splits for key in made.questions.keys(s)[: bench.limit]]
+        self.problems = _in_turn([(s, key) for key in made.questions.keys(s)[: bench.limit]] for s in bench.splits)
         self.earlier_s = 0.0
         self.name = ""
 
@@ -267,11 +270,11 @@ class _Run:
         scheduler = Scheduler(self.name, self.store, meter, made.allocator, self.bench.seed, self.bench.lookahead)
         grades = Grades(os.cpu_count() or 1)
         scheduler.on_yield = lambda record, arm, answer: grades.want(arm.task, arm.key, answer)
-        for task in self.tasks:
-            for method in made.methods:
-                peers = Seen()
-                for split, key in self.problems:
-                    scheduler.add(task, method, key, split, peers)
+        # Problem by problem, so that a budget which ends early leaves some that all have tried, of both splits.
+        searches = [(task, method, Seen()) for task in self.tasks for method in made.methods]
+        for split, key in self.problems:
+            for task, method, peers in searches:
+                scheduler.add(task, method, key, split, peers)
         beside = [asyncio.create_task(self._report(scheduler)), asyncio.create_task(_grade(grades))]
         status = "done"
         with _interrupts(scheduler):
@@ -330,6 +333,11 @@ async def _grade(grades: Grades) -> None:
     while True:
         await asyncio.sleep(_GRADE_EVERY_S)
         await asyncio.to_thread(grades.settle)
+
+
+def _in_turn(groups: Iterable[Sequence[T]]) -> list[T]:
+    """The first of each group, then the second of each, and so on."""
+    return [item for turn in zip_longest(*groups) for item in turn if item is not None]
 
 
 def _graded(record: Record, task: Asked, grades: Grades) -> Record:
