@@ -1,4 +1,4 @@
-"""How much an installation takes: `python -m benchmarks.install_size` installs into a fresh environment, extra by extra.
+"""How large a fresh installation is, extra by extra: installed, `du` of site-packages, without pip and bytecode.
 
 Prints the size of site-packages after the core and what each extra adds to it, in this order (what two extras share is
 the first one's), without pip itself.
@@ -26,7 +26,9 @@ def main() -> None:
             words = ["-m", "pip", "install", "--quiet", "--no-compile", "--constraint", str(ROOT / "constraints.txt")]
             subprocess.run([python, *words, f"{ROOT}[{extra}]" if extra else str(ROOT)], check=True)
             now = size(packages)
-            print(f"{extra or 'core':8} {(now - before) / 1e6:8.1f} MB   {(now - empty) / 1e6:8.1f} MB in all", flush=True)
+            print(
+                f"{extra or 'core':8} {(now - before) / 1e6:8.1f} MB   {(now - empty) / 1e6:8.1f} MB in all", flush=True
+            )
             before = now
 
 
