@@ -105,7 +105,7 @@ def _compare(what: str, study: Study, samples: int) -> list[Finding]:
             beyond <= _FORECAST_MISS,
             {"at": float(samples), "measured": round(float(coverage[-1]), 4), "largest_miss": round(beyond, 4)},
         ),
-        _plateau(problems, study, float(coverage[-1]), float(np.interp(samples / 4, k, coverage))),
+        _plateau(problems, study, float(coverage[-1]), float(pass_at_k(n, c, samples // 4).mean())),
     ]
 
 
