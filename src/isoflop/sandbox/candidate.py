@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import atexit
 import operator
+import os
 import sys
 import traceback
 import types
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
+from typing import Any, cast
 
 from isoflop.sandbox import wire
 
@@ -28,19 +31,20 @@ _OPERATIONS: dict[str, Callable[..., object]] = {
 }
 
 
-def serve(source: bytes, fd: int, most_bytes: int) -> None:
-    """Run the program as a module, then do what the judge asks for over `fd`, until it hangs up.
+def serve(program: int, fd: int, most_bytes: int) -> None:
+    """Run the program in the file `program` as a module, then do what the judge asks for over `fd`, until it hangs up.
 
     A request is an operation, the handle of the object that it is done to, and the packed arguments. An object that is
     not plain stays here and goes by a handle, its place in `handles`; 0 is the module.
     """
+    source = _read(program)
     module = types.ModuleType("program")
     sys.modules["program"] = module
     handles: list[object] = [module]
 
-    def handle(value: object) -> int | None:
-        if wire.is_plain(value):
-            return None
+    def stand_in(value: object) -> wire.StandIn:
+        if plain := _equal_plain_value(value):
+            return plain
         handles.append(value)
         return len(handles) - 1
 
@@ -59,14 +63,28 @@ def serve(source: bytes, fd: int, most_bytes: int) -> None:
             if any(type(a) in (list, dict, set, bytearray) for a in (*args, *kwargs.values())):
                 # The tests see what a call did to its arguments, as they would in one process.
                 shared = any(value is a for a in args)
-                changed = (args, kwargs) if shared or wire.dumps((args, kwargs), handle) != packed else None
-            reply = wire.dumps(("ok", value, changed), handle)
+                changed = (args, kwargs) if shared or wire.dumps((args, kwargs), stand_in) != packed else None
+            reply = wire.dumps(("ok", value, changed), stand_in)
         except BaseException as error:
             reply = _raised(error)
 
 
-def run_script(source: bytes) -> int:
-    """Run the program as `__main__` to its end, threads and exit handlers included; its exit status."""
+def run_script(program: int, stdin: int, stdout: int, stderr: int) -> int:
+    """Run the program in the file `program` as `__main__` to its end, threads and exit handlers included.
+
+    Args:
+        program: file descriptor of its source.
+        stdin: of what it reads.
+        stdout: of where it prints.
+        stderr: of where it complains.
+
+    Returns:
+        Its exit status.
+    """
+    source = _read(program)
+    for number, stream in enumerate((stdin, stdout, stderr)):
+        os.dup2(stream, number)
+        os.close(stream)
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
     status = 0
@@ -87,6 +105,24 @@ def run_script(source: bytes) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     return status & 0xFF
+
+
+def _equal_plain_value(value: Any) -> tuple[object] | None:
+    """For the few objects that honest programs return for a plain value that they are equal to: that value."""
+    kind = cast("type[Any]", type(value))
+    if kind in (Counter, OrderedDict, defaultdict):
+        return (dict(value),)
+    if kind.__module__ == "numpy" and isinstance(value, sys.modules["numpy"].generic):
+        return (value.item(),)
+    return None
+
+
+def _read(file: int) -> bytes:
+    parts = [os.read(file, 1 << 14)]
+    while parts[-1]:
+        parts.append(os.read(file, 1 << 14))
+    os.close(file)
+    return b"".join(parts)
 
 
 def _raised(error: BaseException) -> bytes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 
-def same(value: object, expected: object, tolerance: float = 0.0) -> bool:
+def same(value: Any, expected: Any, tolerance: float = 0.0) -> bool:
     """Whether two plain values are equal as results: tuples and lists count as the same, True and 1 do not.
 
     Args:
@@ -16,19 +17,14 @@ def same(value: object, expected: object, tolerance: float = 0.0) -> bool:
     >>> same((1, [2.0]), [1, (2,)]), same(True, 1), same(0.1 + 0.2, 0.3, 1e-9)
     (True, False, True)
     """
-    match value, expected:
-        case (list() | tuple(), list() | tuple()):
-            return len(value) == len(expected) and all(same(a, b, tolerance) for a, b in zip(value, expected))
-        case (dict(), dict()):
-            return value.keys() == expected.keys() and all(same(value[k], expected[k], tolerance) for k in expected)
-        case (bool(), _) | (_, bool()):
-            return value is expected
-        case (int(), int()):
-            return value == expected
-        case (int() | float(), int() | float()):
-            return math.isclose(value, expected, rel_tol=tolerance, abs_tol=tolerance)
-        case _:
-            return type(value) is type(expected) and value == expected
+    kinds: set[type[Any]] = {type(value), type(expected)}
+    if kinds <= {list, tuple}:
+        return len(value) == len(expected) and all(same(a, b, tolerance) for a, b in zip(value, expected))
+    if kinds == {dict}:
+        return value.keys() == expected.keys() and all(same(value[k], expected[k], tolerance) for k in expected)
+    if float in kinds and kinds <= {int, float}:
+        return math.isclose(value, expected, rel_tol=tolerance, abs_tol=tolerance)
+    return len(kinds) == 1 and value == expected
 
 
 def same_print(printed: str, expected: str, tolerance: float = 0.0) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -14,13 +14,15 @@ from isoflop.sandbox import kernel, landlock, namespaces, seccomp
 from isoflop.sandbox.limits import Limits
 
 Who = Literal["nursery", "judge"]
+_BOX = Path("/box")
 _FIRST_UID, _UIDS = 61184, 4336  # the range that systemd keeps for users made on the fly (its UIDS-GIDS.md)
 
 
 class Confinement:
     """The mechanisms of the kernel that are in force, and why others are not.
 
-    Used in this order by a lane: `leave`, `settle`; then `new_process_table`, fork and, in the child, `put_on`.
+    Used in this order by a lane: `leave`, `settle`; then `new_process_table`, fork and, in the child, `put_on`;
+    and in what that forks for each program, `finish`.
 
     Args:
         base: a directory of the lane's own with the empty directories `root` and `box` in it.
@@ -40,11 +42,16 @@ class Confinement:
         self._uids: dict[Who, int] = {}
         self._rules: dict[Who, int] = {}
         self._filter: seccomp.Filter | None = None
+        self._no_forks: seccomp.Filter | None = None
 
     @property
     def own_process_table(self) -> bool:
         """Whether each program has a process table of its own, so that its end is the end of all that it started."""
         return self._process_table is not None
+
+    @property
+    def _counted(self) -> bool:
+        return bool(self._uids) or self._user_namespace
 
     def leave(self) -> None:
         """Leave the namespaces that all share; returns in a new process, the first of its process table.
@@ -70,19 +77,12 @@ class Confinement:
         shown = [path for path in readable if not any(parent in readable for parent in path.parents)]
         if self.own_process_table:
             with self._trying("own root directory"):
-                box = Path("/box")
-                namespaces.new_root(self._root, shown, box, 4 * self._limits.file_bytes)
-                self.box = box
+                namespaces.new_root(self._root, shown, _BOX, 4 * self._limits.file_bytes)
+                self.box = _BOX
                 shown = [Path("/")]
         with self._trying("own user"):
             self._take_users()
-        if self._uids or self._user_namespace:
-            self.active.append("count of processes")
-        else:
-            self.missing["count of processes"] = "counted for the user, not for the program"
-        abi = 0
         with self._trying("landlock"):
-            abi = landlock.version()
             null = namespaces.DEVICES[0]
             shown += [path for path in namespaces.DEVICES if path.exists()]
             self._rules = {
@@ -91,9 +91,13 @@ class Confinement:
             }
         with self._trying("seccomp"):
             self._filter = seccomp.Filter(
-                metadata=self.box.parent != Path("/") and not self._uids,
-                signals=not (self.own_process_table or self._uids or abi >= 6),
+                metadata=not self._uids and self.box != _BOX,
+                signals=not self.own_process_table,
             )
+        with self._trying("count of processes"):
+            if not self._counted:
+                self._no_forks = seccomp.Filter(forks=True)
+                raise PermissionError("no user for each program to count for; instead, programs can start none")
 
     def new_process_table(self) -> None:
         """Have the next fork start a process table of its own, where the kernel allows it."""
@@ -120,10 +124,12 @@ class Confinement:
             (resource.RLIMIT_AS, self._interpreter_bytes + limits.memory_bytes),
             (resource.RLIMIT_FSIZE, limits.file_bytes),
             (resource.RLIMIT_NOFILE, limits.open_files),
-            (resource.RLIMIT_NPROC, limits.processes + 1),  # one is this process
             (resource.RLIMIT_CORE, 0),
         ):
             resource.setrlimit(kind, (most, most))
+        if self._counted:
+            most = limits.processes + 1  # one is this process
+            resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
         kernel.die_with_parent()
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
@@ -132,6 +138,14 @@ class Confinement:
             landlock.restrict(self._rules[who])
         if self._filter is not None:
             self._filter.restrict()
+
+    def finish(self) -> None:
+        """What is left to do in the process of each program, where no process table ends with it."""
+        if not self.own_process_table:
+            os.setpgid(0, 0)
+            kernel.die_with_parent()
+            if self._no_forks is not None:
+                self._no_forks.restrict()
 
     def _take_users(self) -> None:
         if self._user_namespace:
@@ -146,7 +160,7 @@ class Confinement:
         os.chown(self.box, *[self._first_uid] * 2)
 
     @contextmanager
-    def _trying(self, mechanism: str) -> Iterator[None]:
+    def _trying(self, mechanism: str) -> Generator[None]:
         try:
             yield
         except OSError as error:

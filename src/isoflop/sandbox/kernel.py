@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -54,6 +55,13 @@ def prctl(option: int, value: int = 0, pointer: object = None) -> None:
 def die_with_parent() -> None:
     """Have this process killed when the one that forked it ends."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def tidy_heap() -> None:
+    """Have the C library sort its free memory now, which every fork would else do on its first large request."""
+    with contextlib.suppress(AttributeError):  # a C library with another heap
+        _libc.malloc_trim(ctypes.c_size_t(0))
+        bytes(100_000)  # such a request
 
 
 def processor() -> int:

@@ -114,7 +114,7 @@ class Lane:
         if self._line is not None:
             return self._line
         self._base = tempfile.mkdtemp(prefix="isoflop-sandbox-")
-        os.chmod(self._base, 0o711)
+        Path(self._base).chmod(0o711)
         for name in ("root", "box"):
             Path(self._base, name).mkdir(mode=0o700)
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -155,7 +155,7 @@ class Lane:
         return self._line
 
     def _environment(self) -> dict[str, str]:
-        """Nothing of the caller's, who keeps secrets there; the same hashes in each run give each run the same verdict."""
+        """Nothing of the caller's, who keeps secrets there; and the same hashes in every run, for the same verdicts."""
         kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
         return kept | {
             "PATH": "/usr/bin:/bin",
@@ -163,6 +163,7 @@ class Lane:
             "PYTHONHASHSEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
             "MALLOC_ARENA_MAX": "2",
+            "LD_BIND_NOW": "1",  # once, and not again in every fork
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }

@@ -10,7 +10,7 @@ import queue
 import signal
 import sys
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from isoflop.sandbox import wire
@@ -74,7 +74,7 @@ class Sandbox:
     def run_many(self, jobs: Iterable[tuple[str, Checks]]) -> list[Verdict]:
         """The verdict of each pair of program and checks, in order, all workers at once."""
         with ThreadPoolExecutor(self.workers) as threads:
-            return list(threads.map(lambda job: self.run(*job), jobs))
+            return [future.result() for future in [threads.submit(self.run, *job) for job in jobs]]
 
     def execute(self, program: str, stdin: str = "") -> Execution:
         """Run `program` as a script and keep what it prints."""
@@ -101,7 +101,7 @@ class Sandbox:
         self.close()
 
     @contextlib.contextmanager
-    def _lane(self) -> Iterator[Lane]:
+    def _lane(self) -> Generator[Lane]:
         lane = self._free.get()
         try:
             yield lane

@@ -73,7 +73,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "mq_open": (240, 180),
 }
 # What changes files that landlock lets one not even open; needed where the rest of the system is mounted writable.
-_DENIED_METADATA: dict[str, tuple[int | None, int | None]] = {
+_METADATA: dict[str, tuple[int | None, int | None]] = {
     "chmod": (90, None),
     "fchmod": (91, 52),
     "fchmodat": (268, 53),
@@ -93,8 +93,8 @@ _DENIED_METADATA: dict[str, tuple[int | None, int | None]] = {
     "futimesat": (261, None),
     "utimensat": (280, 88),
 }
-# What reaches other processes of the same user; needed where neither a PID namespace nor landlock hides them.
-_DENIED_SIGNALS: dict[str, tuple[int | None, int | None]] = {
+# What reaches other processes of the same user; needed where no process table of its own hides them.
+_SIGNALS: dict[str, tuple[int | None, int | None]] = {
     "kill": (62, 129),
     "tkill": (200, 130),
     "tgkill": (234, 131),
@@ -102,6 +102,7 @@ _DENIED_SIGNALS: dict[str, tuple[int | None, int | None]] = {
     "rt_tgsigqueueinfo": (297, 240),
     "pidfd_send_signal": (424, 424),
 }
+_FORKS: dict[str, tuple[int | None, int | None]] = {"fork": (57, None), "vfork": (58, None)}
 # The C library falls back to older calls when told that these do not exist.
 _ABSENT = {
     "clone3": (435, 435),
@@ -110,6 +111,7 @@ _ABSENT = {
     "io_uring_register": (427, 427),
 }
 _CLONE, _PRCTL, _PRLIMIT = (56, 220), (157, 167), (302, 261)
+_CLONE_THREAD = 0x10000
 _NEW_NAMESPACES = (
     kernel.CLONE_NEWNS
     | kernel.CLONE_NEWUTS
@@ -134,21 +136,28 @@ class Filter:
     Args:
         metadata: also refuse to change modes, owners and times of files.
         signals: also refuse to send any signal.
+        forks: refuse to start any process, but not a thread.
 
     Raises:
         OSError: the system calls of this machine's architecture are not known here.
     """
 
-    def __init__(self, *, metadata: bool, signals: bool) -> None:
+    def __init__(self, *, metadata: bool = False, signals: bool = False, forks: bool = False) -> None:
         machine = os.uname().machine
         if machine not in _ARCHITECTURES:
             raise OSError(errno.ENOSYS, f"no table of system calls for {machine}")
         architecture, column = _ARCHITECTURES[machine]
         rules: dict[int | None, _Code] = {numbers[column]: _answer(_NO_SUCH_CALL) for numbers in _ABSENT.values()}
-        for table in (_DENIED, _DENIED_METADATA if metadata else {}, _DENIED_SIGNALS if signals else {}):
-            rules |= {numbers[column]: _answer(_REFUSE) for numbers in table.values()}
+        for table, used in ((_DENIED, True), (_METADATA, metadata), (_SIGNALS, signals), (_FORKS, forks)):
+            rules |= {numbers[column]: _answer(_REFUSE) for numbers in table.values() if used}
         # A process may not make namespaces, set the limits of another, or outlive its parent.
-        rules[_CLONE[column]] = [(_LOAD, 0, 0, _ARGUMENTS_AT), (_IF_ANY_BIT, 0, 1, _NEW_NAMESPACES), *_answer(_REFUSE)]
+        thread = [(_IF_ANY_BIT, 1, 0, _CLONE_THREAD), *_answer(_REFUSE)] if forks else []
+        rules[_CLONE[column]] = [
+            (_LOAD, 0, 0, _ARGUMENTS_AT),
+            (_IF_ANY_BIT, 0, 1, _NEW_NAMESPACES),
+            *_answer(_REFUSE),
+            *thread,
+        ]
         rules[_PRLIMIT[column]] = [(_LOAD, 0, 0, _ARGUMENTS_AT), (_IF_AT_LEAST, 0, 1, 1), *_answer(_REFUSE)]
         rules[_PRCTL[column]] = [
             (_LOAD, 0, 0, _ARGUMENTS_AT),
@@ -179,7 +188,7 @@ def _answer(what: int) -> _Code:
 
 
 def _tree(rules: list[tuple[int, _Code]]) -> _Code:
-    """Code that finds the rule of a system call by halving: the kernel tries the filter on every call when it is put on."""
+    """Code that finds the rule of a system call by halving: the kernel tries all of them when the filter is put on."""
     if len(rules) == 1:
         ((number, rule),) = rules
         return [(_IF_EQUAL, 0, len(rule), number), *rule, *_answer(_ALLOW)]

@@ -22,7 +22,8 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,10 +36,8 @@ from isoflop.sandbox.nursery import END, SCRIPT, TESTED
 from isoflop.sandbox.nursery import serve as serve_as_nursery
 from isoflop.sandbox.verdict import Report
 
-_COMMON = (  # what programs import most: warm in every fork
-    "bisect collections.abc copy dataclasses datetime decimal fractions functools hashlib heapq io itertools json "
-    "math operator random re statistics string types typing"
-).split()
+# What programs import most is warm in every fork; what they seldom do would only make every fork dearer.
+_COMMON = "bisect copy dataclasses functools heapq io itertools json math operator random re string types typing"
 _SYSTEM = tuple(map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/localtime")))
 _SMALL_PROGRAM = b"""
 import math
@@ -86,35 +85,24 @@ _PATIENCE = 10
 
 
 @dataclass
-class _Process:
-    """A process that is watched.
-
-    Args:
-        pidfd: refers to it.
-        pid: as this process counts them.
-        cpu_before_s: processor time that it had used before the program at hand (seconds).
-    """
-
-    pidfd: int
-    pid: int
-    cpu_before_s: float = 0.0
-
-    def cpu_s(self) -> float:
-        """Processor time of all its threads for the program at hand, not of its children (seconds)."""
-        return time.clock_gettime(((~self.pid) << 3) | 2) - self.cpu_before_s  # see clock_getcpuclockid(3)
-
-
-@dataclass
-class _Helper(_Process):
+class _Helper:
     """A process that does its part for many programs.
 
     Args:
+        pid: its number in this process's table.
+        pidfd: refers to it.
         line: the connection to it.
         processor: the one that it is kept on.
     """
 
-    line: socket.socket = field(kw_only=True)
+    pid: int
+    pidfd: int
+    line: socket.socket
     processor: int | None = None
+
+    def cpu_s(self) -> float:
+        """Processor time that it has used, that of its children not included (seconds)."""
+        return time.clock_gettime(((~self.pid) << 3) | 2)  # see clock_getcpuclockid(3)
 
 
 class Server:
@@ -134,10 +122,6 @@ class Server:
         self._nursery: _Helper | None = None
         self._judge: _Helper | None = None
         self._memory_kills = self._count_memory_kills()
-        me = os.pidfd_open(os.getpid())
-        self._depth = len(self._pids(me))
-        """How far below that of /proc the process table of this process is."""
-        os.close(me)
 
     def serve(self) -> None:
         """Answer requests until the lane hangs up.
@@ -153,7 +137,7 @@ class Server:
             report, start = Report(), time.monotonic()
             try:
                 self._run(report, message, fds)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 report.fault = f"the processes for a program cannot be had: {error}"
                 self._nursery = self._dismiss(self._nursery)
                 self._judge = self._dismiss(self._judge)
@@ -166,7 +150,9 @@ class Server:
             self._line.send(json.dumps(vars(report)).encode())
 
     def _run(self, report: Report, message: bytes, fds: list[int]) -> None:
-        nursery = self._nursery = self._nursery or self._start("nursery", serve_as_nursery)
+        nursery = self._nursery = self._nursery or self._start(
+            "nursery", partial(serve_as_nursery, finish=self._confinement.finish)
+        )
         _gather(nursery)
         if message == SCRIPT:
             with self._born(nursery, SCRIPT, fds) as tested:
@@ -175,7 +161,6 @@ class Server:
             program, checks, ruling = fds
             judge = self._judge = self._judge or self._start("judge", serve_as_judge)
             _gather(judge)
-            judge.cpu_before_s += judge.cpu_s()
             near, far = socket.socketpair()
             with self._born(nursery, TESTED, [program, far.fileno()]) as tested:
                 far.close()
@@ -185,10 +170,14 @@ class Server:
             if report.tests_stopped or judge.line.recv(16) != READY:
                 self._judge = self._dismiss(judge)
         nursery.line.send(END)
-        report.status, report.cpu_s, report.peak_bytes = json.loads(_answer(nursery))
+        status, cpu_s, peak_bytes = _answer(nursery).split()
+        report.status, report.peak_bytes = int(status), int(peak_bytes)
+        report.cpu_s = max(report.cpu_s, float(cpu_s))
         if not self._confinement.own_process_table:
             self._nursery = self._dismiss(nursery)
             self._end_orphans()
+        elif nursery.cpu_s() > self._limits.cpu_s / 2:  # the limit that its programs inherit holds for it as well
+            self._nursery = self._dismiss(nursery)
         _clear(self._confinement.box)
 
     def _start(self, who: Who, serve: Callable[[socket.socket, Limits], int]) -> _Helper:
@@ -199,7 +188,7 @@ class Server:
             pid = os.fork()
             if pid == 0:
                 self._help(who, serve, theirs)
-        helper = _Helper(os.pidfd_open(pid), pid, line=line)
+        helper = _Helper(pid, os.pidfd_open(pid), line)
         if (answer := _answer(helper)) != READY:
             self._dismiss(helper)
             raise OSError(answer.decode())
@@ -212,8 +201,8 @@ class Server:
             self._confinement.put_on(who)
             os.closerange(3, line.fileno())
             os.closerange(line.fileno() + 1, _DESCRIPTORS)
-            gc.enable()
             random.seed(0)
+            kernel.tidy_heap()
             line.send(READY)
             status = serve(line, self._limits)
         except BaseException as error:
@@ -222,14 +211,15 @@ class Server:
             os._exit(status)
 
     @contextlib.contextmanager
-    def _born(self, nursery: _Helper, message: bytes, fds: list[int]) -> Generator[_Process]:
-        """The process of a new program."""
+    def _born(self, nursery: _Helper, message: bytes, fds: list[int]) -> Generator[int]:
+        """A pidfd of the process of a new program."""
         socket.send_fds(nursery.line, [message], fds)
         answer, pidfds, _, _ = socket.recv_fds(nursery.line, 1024, 1)
         if not pidfds:
             raise OSError(answer.decode() or "the process that starts programs died")
         try:
-            yield _Process(pidfds[0], 0)
+            yield pidfds[0]
+            signal.pidfd_send_signal(pidfds[0], signal.SIGKILL)
         finally:
             os.close(pidfds[0])
 
@@ -240,37 +230,44 @@ class Server:
             os.close(helper.pidfd)
             helper.line.close()
 
-    def _watch(self, report: Report, tested: _Process, judge: _Helper | None) -> None:
-        """Wait for the tests to be done, or the program if there are none, and for limits."""
+    def _watch(self, report: Report, tested: int, judge: _Helper | None) -> None:
+        """Wait for the tests to be done, or the program behind the pidfd `tested` if there are none, and for limits."""
         start = time.monotonic()
-        awaited = tested.pidfd if judge is None else judge.line.fileno()
+        awaited = tested if judge is None else judge.line.fileno()
+        judge_before_s = 0.0 if judge is None else judge.cpu_s()
         ended_s: float | None = None
-        timeout_s = min(_GLANCE_S, self._limits.cpu_s)
+        left_s = self._limits.cpu_s
         while True:
-            ready = self._ready([awaited] if ended_s is not None else [awaited, tested.pidfd], timeout_s)
+            pidfds = [] if ended_s is not None else [tested]
+            ready = self._ready([awaited, *pidfds], min(_GLANCE_S, max(0.001, left_s)))
             if self._line.fileno() in ready:
                 raise LeftAloneError
             if awaited in ready:
                 return
             elapsed_s = time.monotonic() - start
+            left_s = self._limits.cpu_s
             if ended_s is None:
-                report.stopped = "" if tested.pidfd in ready else self._over(tested, elapsed_s)
-                if tested.pidfd in ready or report.stopped:
-                    signal.pidfd_send_signal(tested.pidfd, signal.SIGKILL)
+                used_s = self._family_cpu_s(tested)
+                left_s -= used_s
+                report.stopped = "" if tested in ready else self._over(tested, used_s, elapsed_s)
+                report.cpu_s = used_s
+                if tested in ready or report.stopped:
+                    signal.pidfd_send_signal(tested, signal.SIGKILL)
                     ended_s = elapsed_s
             if judge is not None:
-                report.tests_stopped = self._over(judge, elapsed_s - (elapsed_s if ended_s is None else ended_s))
+                used_s = judge.cpu_s() - judge_before_s
+                left_s = min(left_s, self._limits.cpu_s - used_s)
+                since_s = 0.0 if ended_s is None else elapsed_s - ended_s
+                report.tests_stopped = self._over(judge.pidfd, used_s, since_s)
                 if report.tests_stopped:
                     return
-            used_s = max(process.cpu_s() for process in (tested, judge) if process is not None)
-            timeout_s = min(_GLANCE_S, max(0.001, self._limits.cpu_s - used_s))
 
-    def _over(self, process: _Process, elapsed_s: float) -> str:
-        process.pid = process.pid or self._pid(process.pidfd)
-        if process.cpu_s() > self._limits.cpu_s:
+    def _over(self, pidfd: int, cpu_s: float, elapsed_s: float) -> str:
+        """The limit that a process is over, if it is, after so much of processor time and of elapsed time."""
+        if cpu_s > self._limits.cpu_s:
             return "cpu"
         if elapsed_s > self._limits.wall_s:
-            if elapsed_s - self._queued_s(process) > self._limits.wall_s:
+            if elapsed_s - self._queued_s(pidfd) > self._limits.wall_s:
                 return "wall"
             if elapsed_s > _PATIENCE * self._limits.wall_s:
                 return "starved"
@@ -286,29 +283,39 @@ class Server:
             raise LeftAloneError
         return ready
 
-    def _queued_s(self, process: _Process) -> float:
+    def _queued_s(self, pidfd: int) -> float:
         """How long the threads of a process have waited for a processor, as the kernel tells it (seconds)."""
-        pid = self._pids(process.pidfd)[0]
+        pid = self._pid(pidfd)
+        stats = [self._read_proc(f"{pid}/task/{thread}/schedstat").split() for thread in self._threads(pid)]
+        return sum(int(words[1]) for words in stats if words) / 1e9
+
+    def _family_cpu_s(self, tested: int) -> float:
+        """Processor time of a program, of all that it has started, and of what that has (seconds)."""
+        nursery = [] if self._nursery is None else self._children(self._pid(self._nursery.pidfd))
+        pids, used = [*{self._pid(tested), *nursery}], 0
+        for pid in pids:
+            pids += [child for child in self._children(pid) if child not in pids]
+            # After the name, which can hold anything: state is the first word, the times are the 12th to the 15th.
+            used += sum(map(int, self._read_proc(f"{pid}/stat").rpartition(")")[2].split()[11:15]))
+        return used / os.sysconf("SC_CLK_TCK")
+
+    def _children(self, pid: str) -> list[str]:
+        return [c for t in self._threads(pid) for c in self._read_proc(f"{pid}/task/{t}/children").split()]
+
+    def _threads(self, pid: str) -> list[str]:
         try:
             threads = os.open(f"{pid}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._proc)
         except OSError:
-            return 0.0
+            return []
         try:
-            stats = [self._read_proc(f"{pid}/task/{thread}/schedstat") for thread in os.listdir(threads)]
-        except OSError:  # a kernel without these statistics
-            return 0.0
+            return os.listdir(threads)  # noqa: PTH208 - it has no path here
         finally:
             os.close(threads)
-        return sum(int(words.split()[1]) for words in stats) / 1e9
 
-    def _pid(self, pidfd: int) -> int:
-        """The number of a process as this process counts them."""
-        return self._pids(pidfd)[self._depth - 1]
-
-    def _pids(self, pidfd: int) -> list[int]:
-        """The numbers of a process, from the process table of /proc down to its own."""
-        words = self._read_proc(f"self/fdinfo/{pidfd}").split()
-        return [int(word) for word in words[words.index("NSpid:") + 1 :]]
+    def _pid(self, pidfd: int) -> str:
+        """The number of a process in /proc, which is not that in the table of this process."""
+        _, _, rest = self._read_proc(f"self/fdinfo/{pidfd}").partition("\nPid:")
+        return rest.partition("\n")[0].strip()
 
     def _memory_ran_out(self) -> bool:
         """Whether the kernel has killed a process for want of memory since this was asked last."""
@@ -320,20 +327,21 @@ class Server:
         return int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else 0
 
     def _read_proc(self, name: str) -> str:
-        with os.fdopen(os.open(name, os.O_RDONLY, dir_fd=self._proc)) as file:
-            return file.read()
+        """A file below /proc; empty if it is not there, be it that the process is gone or that this kernel has none."""
+        try:
+            with os.fdopen(os.open(name, os.O_RDONLY, dir_fd=self._proc)) as file:
+                return file.read()
+        except OSError:
+            return ""
 
     def _end_orphans(self) -> None:
         # All that a program started becomes our child when its parent ends, since we are a "subreaper".
         kept = None if self._judge is None else self._judge.pid
-        while orphans := [pid for pid in map(int, self._children()) if pid != kept]:
+        while orphans := [pid for pid in map(int, self._children("self")) if pid != kept]:
             for pid in orphans:
                 os.kill(pid, signal.SIGKILL)
             for pid in orphans:
                 os.waitpid(pid, 0)
-
-    def _children(self) -> list[str]:
-        return self._read_proc(f"self/task/{os.getpid()}/children").split()
 
 
 class LeftAloneError(Exception):
@@ -396,7 +404,7 @@ def _set_up(line: socket.socket, setup: dict[str, Any]) -> tuple[Server, Confine
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
     site.setquit()
     sys.path += [entry for entry in setup["path"] if entry not in sys.path]
-    for name in (*_COMMON, *setup["packages"]):
+    for name in (*_COMMON.split(), *setup["packages"]):
         importlib.import_module(name)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, most))
@@ -411,6 +419,7 @@ def _set_up(line: socket.socket, setup: dict[str, Any]) -> tuple[Server, Confine
     gc.disable()
     gc.collect()
     gc.freeze()  # forks share what is not touched
+    kernel.tidy_heap()
     return server, confinement
 
 
@@ -420,15 +429,19 @@ def _warm_up(limits: Limits) -> None:
     A fork then finds the code specialised and the memory laid out that it will use: it takes half as many page faults.
     """
     checks = ("asserts", _SMALL_TESTS, "f")
-    requests = [wire.request("get", 0, wire.dumps((("f",), {})))]
-    requests += [wire.request("call", 1, wire.dumps((([n, "a"],), {}))) for n in range(3)]
+    asked = [("get", 0, ("f",)), *(("call", 1, ([n, "a"],)) for n in range(3))]
+    requests = [
+        wire.request(operation, handle, wire.dumps((args, dict[str, object]()))) for operation, handle, args in asked
+    ]
     for _ in range(_WARM_UPS):
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # keeps apart what is sent ahead
         with near, far:
             for request in (*requests, b"no more"):
                 wire.write_frame(near.fileno(), request)
+            program = os.memfd_create("program")
+            os.pwrite(program, _SMALL_PROGRAM, 0)
             with contextlib.suppress(struct.error):
-                candidate.serve(_SMALL_PROGRAM, far.fileno(), limits.value_bytes)
+                candidate.serve(program, far.fileno(), limits.value_bytes)
             outcome, reason, _ = rule(checks, near.fileno(), limits.value_bytes)  # the answers are there already
             if outcome != "pass":
                 raise RuntimeError(f"the sandbox's own test fails: {reason}")

@@ -1,8 +1,8 @@
 """What crosses between two processes: frames of plain values, and nothing that has behaviour of its own.
 
-A value is plain if it is of exactly one of the types None, bool, int, float, complex, str, bytes, bytearray, list, tuple,
-dict, set, frozenset, all the way down. The format is pickle's, read by a reader that can make nothing else: it
-looks up no class but the plain ones, so hostile bytes give a plain value or an error.
+A value is plain if it is of exactly one of the types None, bool, int, float, complex, str, bytes, bytearray, list,
+tuple, dict, set, frozenset, all the way down. The format is pickle's, read by a reader that knows no class at all, so
+that hostile bytes give a plain value or an error.
 """
 
 from __future__ import annotations
@@ -11,96 +11,83 @@ import io
 import os
 import pickle
 import struct
-import sys
-from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import Any
 
+StandIn = int | tuple[object]
+"""What travels instead of an object that is not plain: the handle that it goes by, or a value to take for it."""
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes, bytearray, list, tuple, dict, set, frozenset))
 _HEADER, _REQUEST = struct.Struct("<Q"), struct.Struct("<BQ")
-_CONSTRUCTORS: dict[str, type] = {kind.__name__: kind for kind in (bool, int, float, complex, str, dict)}
-_PLAIN_DICTS = (Counter, OrderedDict, defaultdict)
 
 
 class NotPlainError(TypeError):
     """A value that is not plain was to be sent."""
 
 
-class _Plain(pickle.Pickler):
+class _Pickler(pickle.Pickler):
+    """Knows the types that are written without code of their own; nearly all values are made of these."""
+
     def reducer_override(self, obj: Any) -> Any:
-        """Called for all that pickle has no code of its own for, which is all that is not plain, and `complex`."""
-        kind = type(obj)
-        if kind is complex or (kind is type and obj in _CONSTRUCTORS.values()):
-            return NotImplemented
-        if kind in _PLAIN_DICTS:  # equal to a dict with the same items, and common in honest programs
-            return dict, (dict(obj),)
-        if kind.__module__ == "numpy" and isinstance(obj, sys.modules["numpy"].generic):
-            number = obj.item()
-            if type(number) in _CONSTRUCTORS.values():
-                return type(number), (number,)
-        raise NotPlainError(f"a value of type {kind.__name__} is not plain")
+        raise NotPlainError(f"a value of type {type(obj).__name__} is not plain")
 
 
-class _PlainWithHandles(_Plain):
-    def __init__(self, file: io.BytesIO, handle: Callable[[object], int | None]) -> None:
+class _PatientPickler(_Pickler):
+    """Asks about every part of a value."""
+
+    def __init__(self, file: io.BytesIO, stand_in: Callable[[object], StandIn | None]) -> None:
         super().__init__(file, protocol=5)
-        self._handle = handle
+        self._stand_in = stand_in
 
-    def persistent_id(self, obj: object) -> int | None:
-        return self._handle(obj)
+    def persistent_id(self, obj: object) -> object:
+        if type(obj) in _PLAIN:
+            return None
+        return (obj.real, obj.imag) if type(obj) is complex else self._stand_in(obj)
 
 
 class _Reader(pickle.Unpickler):
-    def __init__(self, data: bytes, resolve: Callable[[int], object] | None) -> None:
+    def __init__(self, data: bytes, resolve: Callable[[int], object]) -> None:
         super().__init__(io.BytesIO(data))
         self._resolve = resolve
 
-    def find_class(self, module_name: str, global_name: str) -> type:
-        if module_name == "builtins" and global_name in _CONSTRUCTORS:
-            return _CONSTRUCTORS[global_name]
+    def find_class(self, module_name: str, global_name: str) -> Any:
         raise pickle.UnpicklingError(f"{module_name}.{global_name} is not a plain value")
 
-    def persistent_load(self, pid: object) -> object:
-        if self._resolve is None or type(pid) is not int:
-            raise pickle.UnpicklingError("a handle where none can be")
-        return self._resolve(pid)
+    def persistent_load(self, pid: Any) -> object:
+        if type(pid) is int:
+            return self._resolve(pid)
+        return complex(*pid) if len(pid) == 2 else pid[0]
 
 
-def dumps(value: object, handle: Callable[[object], int | None] | None = None) -> bytes:
+def _nothing(_: object) -> Any:
+    raise NotPlainError("an object of another process is not plain")
+
+
+def dumps(value: object, stand_in: Callable[[object], StandIn | None] = lambda _: None) -> bytes:
     """`value` as bytes.
 
     Args:
-        value: plain, but for parts that `handle` has a number for.
-        handle: gives the number that an object which is not plain goes by, None for a plain one.
+        value: plain, but for parts that `stand_in` knows something for.
+        stand_in: gives what travels for an object that is not plain, None if nothing can.
 
     Raises:
-        NotPlainError: a part is neither plain nor has a handle.
+        NotPlainError: a part is not plain and nothing stands in for it.
     """
     file = io.BytesIO()
     try:
-        _Plain(file, protocol=5).dump(value)
+        _Pickler(file, protocol=5).dump(value)
     except NotPlainError:
-        if handle is None:
-            raise
         file = io.BytesIO()
-        _PlainWithHandles(file, handle).dump(value)
+        _PatientPickler(file, stand_in).dump(value)
     return file.getvalue()
 
 
-def loads(data: bytes, resolve: Callable[[int], object] | None = None) -> Any:
-    """The value that `dumps` made `data` of, handles replaced by what `resolve` gives for their number.
+def loads(data: bytes, resolve: Callable[[int], object] = _nothing) -> Any:
+    """The value that `dumps` made `data` of, handles replaced by what `resolve` gives for them.
 
     Raises:
         Exception: of many kinds, if the data was not made by `dumps`; never does it run code from the data.
     """
     return _Reader(data, resolve).load()
-
-
-def is_plain(value: object) -> bool:
-    """Whether `value` itself is of a plain type, whatever its parts."""
-    return value is None or type(value) in _PLAIN_TYPES
-
-
-_PLAIN_TYPES = (bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, *_PLAIN_DICTS)
 
 
 OPERATIONS = ("call", "get", "set", "len", "iter", "next", "item", "contains")
@@ -114,6 +101,8 @@ def request(operation: str, handle: int, packed: bytes) -> bytes:
 
 def read_request(data: bytes) -> tuple[str, int, bytes]:
     """Operation, handle and packed arguments of a request."""
+    operation: int
+    handle: int
     operation, handle = _REQUEST.unpack_from(data)
     return OPERATIONS[operation], handle, data[_REQUEST.size :]
 
