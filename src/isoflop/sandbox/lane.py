@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from isoflop.sandbox.limits import Limits
+from isoflop.sandbox.limits import PATIENCE, Limits
 from isoflop.sandbox.verdict import Report
 
 # Loads the server without the packages around it, which may be heavy: a fork costs by what is loaded. `random` would
@@ -150,8 +150,8 @@ class Lane:
             self.close()
             raise LaneError(f"the sandbox's process cannot be set up: {answer['error']}")
         self._isolation = Isolation(tuple(answer["active"]), answer["missing"])
-        # It ends a program long before this; the sum of its patience with the program, and with the tests after it.
-        self._line.settimeout(_START_S + 25 * self.limits.wall_s)
+        # Its patience with the program and with the tests after it; it ends them itself, so this is for a bug in it.
+        self._line.settimeout(_START_S + 2 * PATIENCE * self.limits.wall_s)
         return self._line
 
     def _environment(self) -> dict[str, str]:

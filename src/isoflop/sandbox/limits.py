@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
+PATIENCE = 30
+"""Without a processor for this many times its allowance of elapsed time, a program is not to blame for being late."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The most that one program may use; whoever goes over a limit fails, and the reason says over which.
 
-    CPU time and elapsed time are apart: on a busy machine a correct program waits for its turn, and that waiting is
-    counted against neither (where the kernel tells it).
+    Processor time and elapsed time are apart: on a busy machine a correct program waits for its turn, and where the
+    kernel tells that waiting it is counted against neither. A program and its tests have one processor between them.
 
     Args:
-        cpu_s: processor time of all threads of one process (seconds).
+        cpu_s: processor time of the program with all that it starts; again as much for testing its answers (seconds).
         wall_s: elapsed time less the time spent waiting for a processor (seconds); ends programs that sleep or hang.
         memory_bytes: address space of each process, beyond the interpreter's own (bytes).
-        file_bytes: any one file, and all that is printed (bytes).
+        file_bytes: any one file, and all that is printed; four times this for all files together (bytes).
         value_bytes: any one value returned to the tests, in transit (bytes).
         open_files: file descriptors of each process (count).
         processes: processes and threads alive at the same time, the program's own included (count).

@@ -31,7 +31,7 @@ from isoflop.sandbox import candidate, kernel, wire
 from isoflop.sandbox.confine import Confinement, Who
 from isoflop.sandbox.judge import READY, rule
 from isoflop.sandbox.judge import serve as serve_as_judge
-from isoflop.sandbox.limits import Limits
+from isoflop.sandbox.limits import PATIENCE, Limits
 from isoflop.sandbox.nursery import END, SCRIPT, TESTED
 from isoflop.sandbox.nursery import serve as serve_as_nursery
 from isoflop.sandbox.verdict import Report
@@ -80,8 +80,6 @@ def check(candidate):
 _WARM_UPS = 20
 _DESCRIPTORS = 256
 _GLANCE_S = 0.1
-_PATIENCE = 10
-"""Without a processor for this many times its allowance of elapsed time, a program is not to blame for being late."""
 
 
 @dataclass
@@ -269,7 +267,7 @@ class Server:
         if elapsed_s > self._limits.wall_s:
             if elapsed_s - self._queued_s(pidfd) > self._limits.wall_s:
                 return "wall"
-            if elapsed_s > _PATIENCE * self._limits.wall_s:
+            if elapsed_s > PATIENCE * self._limits.wall_s:
                 return "starved"
         return ""
 
