@@ -39,6 +39,7 @@ class Sandbox:
         ValueError: no workers, or a package that is not installed.
         OSError: this is not Linux.
 
+    >>> from isoflop.sandbox import Calls, Case
     >>> with Sandbox(workers=1) as sandbox:
     ...     sandbox.run("def inc(x): return x + 1", Calls("inc", (Case((1,), 2),))).outcome
     'pass'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -75,7 +76,8 @@ class Watching(Worker):
 
 def kill_process(worker: Worker) -> None:
     assert isinstance(worker, ProcessWorker)
-    os.kill(worker.process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # it was dead already
+        os.kill(worker.process.pid, signal.SIGKILL)
 
 
 def test_processes_give_the_records_of_one(tmp_path):
@@ -115,7 +117,7 @@ def test_a_models_own_error_passes_through(tmp_path):
 
 def test_a_request_that_kills_every_worker_is_given_up():
     async def draw() -> None:
-        lm = FannedOut(Mock(Skill(), machine=Machine(latency_s=10)), Watched(Processes(1), kill_process, 0))
+        lm = FannedOut(Mock(Skill(), machine=Machine(latency_s=1000)), Watched(Processes(1), kill_process, 0))
 
         async def kill() -> None:
             while True:
