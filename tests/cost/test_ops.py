@@ -1,0 +1,123 @@
+"""What operators are counted as, against closed forms and PyTorch's own counter."""
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+from isoflop.cost import Budget, BudgetExhausted, Meter  # noqa: E402
+from isoflop.cost.ops import OpMeter, stored_bytes  # noqa: E402
+
+B, T, D = 2, 5, 16
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def counted(module, *inputs):
+    module.eval()
+    with torch.no_grad(), OpMeter() as ops:
+        module(*inputs)
+    return ops
+
+
+def test_linear_layers_count_as_their_closed_form():
+    ops = counted(nn.Linear(D, 8), torch.randn(B, T, D))
+    assert ops.flops == 2 * B * T * D * 8
+    assert ops.bytes_moved == 4 * (B * T * D + D * 8 + 8 + B * T * 8)
+
+
+def test_training_agrees_with_pytorchs_counter():
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
+    x = torch.randn(B, 1, 8, 8)
+    with FlopCounterMode(display=False) as theirs:
+        net(x).sum().backward()
+    with OpMeter() as ours:
+        net(x).sum().backward()
+    assert ours.flops == theirs.get_total_flops() > 0
+
+
+def test_what_pytorchs_counter_misses_counts_as_its_parts_do():
+    x = torch.randn(B, T, D)
+    attention = nn.MultiheadAttention(D, 2, batch_first=True)
+    fused = counted(attention, x, x, x)
+    assert fused.flops == 2 * B * T * D * 4 * D + 4 * B * T * T * D
+    layer = nn.TransformerEncoderLayer(D, 2, 32, batch_first=True)
+    assert counted(layer, x).flops == fused.flops + 4 * B * T * D * 32
+    q = torch.randn(B, 2, T, 8)
+    with OpMeter() as ops:
+        nn.functional.scaled_dot_product_attention(q, q, q)
+    assert ops.flops == 4 * B * 2 * T * T * 8
+    lstm = nn.LSTM(D, 8, batch_first=True)
+    assert counted(lstm, x).flops == 2 * B * T * 4 * 8 * (D + 8)
+    gru = nn.GRU(D, 8, batch_first=True)
+    assert counted(gru, x).flops == 2 * B * T * 3 * 8 * (D + 8)
+
+
+def test_inference_mode_and_no_grad_count_alike():
+    x, net = torch.randn(B, T, D), nn.Sequential(nn.Linear(D, D), nn.GELU(), nn.LSTM(D, 4, batch_first=True))
+    plain = counted(net, x)
+    with torch.inference_mode(), OpMeter() as ops:
+        net(x)
+    assert ops.flops == plain.flops
+
+
+def test_operators_of_unknown_size_make_the_count_unknown():
+    @torch.library.custom_op("isoflop_test::opaque", mutates_args=())
+    def opaque(x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    with OpMeter() as ops:
+        opaque(torch.ones(3))
+    assert math.isnan(ops.flops)
+
+
+def test_a_gather_moves_what_it_returns_and_a_view_nothing():
+    table = nn.Embedding(1000, D)
+    assert counted(table, torch.tensor([1, 2, 3])).bytes_moved == 2 * 4 * 3 * D
+    with OpMeter() as ops:
+        torch.ones(4, 4).t()[:2].view(2, 4)
+    assert ops.bytes_moved == 4 * 16  # of the ones alone
+
+
+def test_peak_memory_is_what_lives_at_once():
+    x = torch.ones(1000)
+    with OpMeter() as ops:
+        y = x * 2
+        for _ in range(5):
+            y = y * 2
+    assert ops.peak_bytes == 2 * 4000  # the new one before the old one goes
+    with OpMeter() as ops:
+        kept = [x * 2 for _ in range(5)]
+    assert ops.peak_bytes == 4000 * len(kept)
+
+
+def test_a_budget_stops_before_the_operator_that_would_exceed_it():
+    a = torch.ones(10, 10)
+    meter = Meter([Budget("flops", 5000)])
+    with pytest.raises(BudgetExhausted), OpMeter(meter, "train"):
+        a @ a @ a @ a  # 2000 each
+    assert meter.spent.flops == 4000
+    assert set(meter.by_role) == {"train"}
+
+
+def test_all_that_was_spent_is_charged():
+    meter = Meter()
+    with OpMeter(meter, "verify") as ops:
+        torch.ones(3, 4) @ torch.ones(4, 5)
+    assert meter.spent == ops.cost
+    assert meter.spent.flops == 120
+    assert meter.spent.wall_s > 0
+
+
+def test_stored_bytes_count_shared_weights_once_and_quantised_ones_as_packed():
+    net = nn.Sequential(nn.Linear(64, 64, bias=False), nn.Linear(64, 64, bias=False))
+    net[1].weight = net[0].weight
+    assert stored_bytes(net) == 4 * 64 * 64
