@@ -121,7 +121,7 @@ class OpMeter(TorchDispatchMode):
     >>> with OpMeter() as ops:
     ...     _ = torch.ones(3, 4) @ torch.ones(4, 5)
     >>> ops.flops, ops.bytes_moved
-    (120.0, 300.0)
+    (120.0, 316.0)
     """
 
     def __init__(self, meter: Meter | None = None, role: Role = "tune") -> None:
