@@ -17,6 +17,7 @@ from isoflop.cli.run import resume, run
 from isoflop.cli.runs import export, plan, report, runs, show
 from isoflop.cli.screen import err
 from isoflop.cli.tasks import check, tasks
+from isoflop.cli.train import train_app
 from isoflop.cost import BudgetExhausted
 from isoflop.model.base import ModelError
 from isoflop.record import StoreError
@@ -68,4 +69,5 @@ _LISTS = (demo, methods, allocators, models, pull, tasks, check, laws)
 for command in (*_ABOUT_RUNS, *_ABOUT_LAWS, *_LISTS):
     app.command()(command)
 app.add_typer(claims_app, name="claims")
+app.add_typer(train_app, name="train")
 main = app

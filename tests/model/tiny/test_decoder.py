@@ -55,10 +55,11 @@ def test_only_distances_between_positions_matter():
     assert not torch.allclose(a, c, atol=1e-3)
 
 
-def test_a_response_starts_at_the_same_position_after_every_prompt():
+def test_a_prompts_end_and_the_response_stand_at_the_same_positions_after_every_prompt():
     a = small().architecture
-    assert a.positions("01:2") == [0, 1, 2, 12]
-    assert a.positions("01230:23") == [0, 1, 2, 3, 4, 5, 12, 13]
+    assert a.positions("01:2") == [0, 1, 11, 12]
+    assert a.positions("01230:23") == [0, 1, 2, 3, 4, 11, 12, 13]
+    assert a.positions("012") == [0, 1, 2]
     assert a.decode(a.encode("01:2\n")) == "01:2\n"
     with pytest.raises(ValueError, match="'x' at place 1"):
         a.encode("0x")

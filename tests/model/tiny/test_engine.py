@@ -133,7 +133,7 @@ def test_a_prompt_of_many_samples_is_computed_once_and_costs_are_what_torch_coun
     bytes_ = sum(s.cost.bytes_moved for s in samples)
     steps = max(len(s.token_ids) for s in samples) - 1
     assert bytes_ > engine.weight_bytes * (1 + steps)
-    assert all(s.cost.joules > 0 and s.cost.wall_s > 0 for s in samples)
+    assert all(s.cost.joules > 0 and s.cost.wall_s > 0 for s in samples if len(s.token_ids) > 1)
 
 
 def test_callers_share_steps():

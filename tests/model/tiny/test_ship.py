@@ -28,6 +28,8 @@ def test_a_shipped_model_comes_with_its_curve_and_a_card_of_its_own_figures(trai
         assert f"| {p.difficulty}{never} | {p.sampled:.1%} | {p.greedy:.1%} |" in card
     assert f"{trained.rows[-1].flops:.3g} FLOPs" in card
     assert f"{mean_loss(decoder, [task.problem('dev', i) for i in range(20)]):.4f} on the split dev" in card
+    command = "isoflop train tiny --task automata-direct --params 9328 --flops 3e+08 --seed 0 --rows 8"
+    assert command in card
     rows = [json.loads(line) for line in (tmp_path / f"{name}.curve.jsonl").read_text().splitlines()]
     assert [row["loss"] for row in rows] == [row.loss for row in trained.rows]
 

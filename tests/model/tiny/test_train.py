@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from isoflop.model.tiny.decoder import PAD
-from isoflop.model.tiny.train import Recipe, batch, train
+from isoflop.model.tiny.train import Recipe, Training, batch, train
 from isoflop.task.generate import generator
 
 torch.set_num_threads(1)
@@ -65,12 +66,51 @@ def test_killed_it_goes_on_to_the_same_weights(tmp_path):
 def test_another_training_in_the_folder_is_refused_and_kept(tmp_path):
     train(TASK, PARAMS, 1e7, 0, tmp_path, RECIPE)
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    with pytest.raises(ValueError, match="other settings"):
-        train(TASK, PARAMS, 1e7, 1, tmp_path, RECIPE)
+    with pytest.raises(
+        ValueError, match=r"other settings \(seed 0 there and 1 here, rate 0.004 there and 0.001 here\)"
+    ):
+        train(TASK, PARAMS, 1e7, 1, tmp_path, dataclasses.replace(RECIPE, rate=1e-3))
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     with pytest.raises(ValueError, match="must be positive"):
         train(TASK, PARAMS, 0, 0, tmp_path / "none", RECIPE)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_broken_checkpoint_is_refused_and_kept(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="is no checkpoint, or a broken one; remove it"):
+        train(TASK, PARAMS, 1e7, 0, tmp_path, RECIPE)
+    assert path.read_bytes() == b"not a checkpoint"
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
+    training = Training(TASK, PARAMS, FLOPS, 0, tmp_path, RECIPE)
+    steps = training.run()
+    next(steps), next(steps)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))  # bytes a file may have: a checkpoint has more
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            next(steps)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    after = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    assert after.keys() == before.keys() == {"checkpoint.pt", "curve.jsonl"}
+    assert after["checkpoint.pt"] == before["checkpoint.pt"]
+    resumed = train(TASK, PARAMS, FLOPS, 0, tmp_path, RECIPE)
+    assert same(resumed.decoder, train(TASK, PARAMS, FLOPS, 0, tmp_path / "whole", RECIPE).decoder)
+
+
+def test_groups_of_equal_length_change_the_padding_and_not_the_sum(tmp_path):
+    one, four = (
+        next(Training(TASK, PARAMS, FLOPS, 0, tmp_path / str(n), Recipe(rows=16, groups=n)).run()) for n in (1, 4)
+    )
+    assert four.loss == pytest.approx(one.loss, rel=1e-5)
+    assert four.targets == one.targets
+    assert four.tokens < one.tokens
+    assert four.flops < one.flops
 
 
 def test_the_loss_is_on_the_response_only(tmp_path):

@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from isoflop.model.base import ModelError
 from isoflop.model.tiny.decoder import Decoder, architecture_for
-from isoflop.model.tiny.weights import SHIPPED, names, read, write
+from isoflop.model.tiny.weights import SHIPPED, located, names, read, write
 
 
 @pytest.fixture
@@ -38,10 +40,25 @@ def test_one_changed_bit_is_refused(decoder, tmp_path):
 
 def test_an_unknown_name_lists_those_that_exist(decoder, tmp_path):
     write(decoder, "digits", tmp_path)
-    with pytest.raises(ValueError, match="'digits-44k'; there are digits-33k"):
+    with pytest.raises(ValueError, match=r"'digits-44k' in .*; there are digits-33k"):
         read("digits-44k", tmp_path)
     with pytest.raises(ValueError, match="there are none"):
         read("digits-44k", tmp_path / "empty")
+
+
+def test_a_model_of_ones_own_is_named_by_its_folder(decoder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = write(decoder, "digits", tmp_path / "mine")
+    assert located("mine") == located(f"mine/{name}") == (name, Path("mine"))
+    assert located(str(tmp_path / "mine")) == (name, tmp_path / "mine")
+    (tmp_path / "chain-34k").mkdir()
+    assert located("chain-34k") == ("chain-34k", SHIPPED)
+    assert located("nothing") == ("nothing", SHIPPED)
+    write(decoder, "figures", tmp_path / "mine")
+    with pytest.raises(ValueError, match=r"mine/<model>; it holds digits-33k, figures-33k"):
+        located("mine")
+    with pytest.raises(ValueError, match="no tiny model 'none' in mine; there are digits-33k, figures-33k"):
+        read(*located("mine/none"))
 
 
 def test_the_shipped_weights_are_whole_small_and_have_a_card():

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from isoflop.cost import Cost, in_parallel
 from isoflop.model.base import LM, ModelError, Prompt, Request, Sample
 from isoflop.model.tiny.decoder import Decoder
 from isoflop.model.tiny.engine import Engine, Finished, Job, scored
-from isoflop.model.tiny.weights import SHIPPED, read
+from isoflop.model.tiny.weights import located, names, read
 
 __all__ = ["Tiny"]
 
@@ -45,15 +44,20 @@ class Tiny(LM):
         self._failed: Exception | None = None
 
     @classmethod
-    def open(cls, rest: str, folder: Path = SHIPPED) -> Tiny:
-        """A shipped model by name, such as `chain-34k`.
+    def open(cls, rest: str) -> Tiny:
+        """A shipped model by name, such as `chain-34k`, or one that was trained into a folder, by the folder.
 
         Raises:
             ValueError: there is none of this name; the message lists those that exist.
             ModelError: its weights are missing or corrupt.
         """
-        decoder, digest = read(rest, folder)
+        decoder, digest = read(*located(rest))
         return cls(decoder, f"tiny:{rest}", digest)
+
+    @classmethod
+    def known(cls) -> Mapping[str, str]:
+        """The shipped models and their tasks."""
+        return {name: f"trained on the task {name.rpartition('-')[0]}" for name in names()}
 
     @property
     def parameters(self) -> int:

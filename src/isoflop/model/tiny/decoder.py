@@ -22,8 +22,8 @@ class Architecture:
 
     Args:
         alphabet: the characters, one token each, from id 1 on; id 0 is padding.
-        prompt_end: the character that ends a prompt. What follows it starts at position `prompt_room`, so that an
-            operand and the step that uses it are as far apart in short problems as in long ones.
+        prompt_end: the character that ends a prompt. It stands at position `prompt_room` - 1 whatever the prompt's
+            length, so that an operand and the step that uses it are as far apart in short problems as in long ones.
         response_end: the character that ends a response, and with it the generation.
         prompt_room: positions kept for the prompt (count).
         context: the most positions, prompt and response (count).
@@ -45,7 +45,7 @@ class Architecture:
     heads: int
     kv_heads: int
     hidden: int
-    rope_base: float = 1000.0
+    rope_base: float = 100.0
 
     @property
     def vocabulary(self) -> int:
@@ -95,9 +95,11 @@ class Architecture:
         return "".join(self.alphabet[i - 1] for i in ids if i != PAD)
 
     def positions(self, text: str) -> list[int]:
-        """The position of each character: counted from 0, and from `prompt_room` on after the prompt's end."""
-        end = text.find(self.prompt_end) + 1 or len(text)
-        return [*range(end), *range(self.prompt_room, self.prompt_room + len(text) - end)]
+        """The position of each character: counted from 0, but the prompt's end just before `prompt_room`."""
+        end = text.find(self.prompt_end)
+        if end < 0:
+            return [*range(len(text))]
+        return [*range(end), *range(self.prompt_room - 1, self.prompt_room - 1 + len(text) - end)]
 
 
 class Norm(nn.Module):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -73,15 +73,13 @@ class Source(Protocol[W]):
         ...
 
 
-_log = logging.getLogger(__name__)
-
-
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How to train; the defaults are what paid when tried (LOG.md).
 
     Args:
         rows: problems a step (count), one a row.
+        groups: of rows of about equal length, computed one after the other (count); saves padding.
         rate: peak learning rate at width 64; it falls as the root of the width.
         warm_up: part of the FLOPs over which the rate rises; it then falls linearly to a twentieth.
         weight_decay: AdamW's, on matrices.
@@ -90,6 +88,7 @@ class Recipe:
     """
 
     rows: int = 64
+    groups: int = 2
     rate: float = 4e-3
     warm_up: float = 0.03
     weight_decay: float = 0.05
@@ -108,7 +107,7 @@ class Progress:
         flops: spent, forward and backward (count).
         wall_s: spent computing, without what a kill lost (seconds).
         joules: measured where the machine has a counter, else from the hardware table.
-        loss: mean over the targets since the row before (nats a token).
+        loss: mean over the targets of the step, in a row of the curve of all since the row before (nats a token).
         rate: learning rate.
     """
 
@@ -163,6 +162,16 @@ class Trained:
     settings: Mapping[str, Any]
 
     @property
+    def curve(self) -> str:
+        """Its learning curve as JSON lines, which `isoflop fit` reads; each says which run it is of."""
+        run = {
+            "task": self.settings["task"],
+            "params": self.decoder.architecture.shape.params,
+            "seed": self.settings["seed"],
+        }
+        return "".join(json.dumps(run | asdict(row)) + "\n" for row in self.rows)
+
+    @property
     def cost(self) -> Cost:
         """What the training spent; memory and its traffic were not measured."""
         last = self.rows[-1]
@@ -179,7 +188,15 @@ class Trained:
 def train(
     task: Source[Worked], params: float, flops: float, seed: int, out_dir: Path, recipe: Recipe = Recipe()
 ) -> Trained:
-    """A model for `task`, trained until `flops` are spent; a training that was cut short in `out_dir` goes on.
+    """A model for `task`: `Training` run to its end."""
+    training = Training(task, params, flops, seed, out_dir, recipe)
+    for _ in training.run():
+        pass
+    return training.trained
+
+
+class Training:
+    """The training of a model until `flops` are spent; one that was cut short in `out_dir` goes on.
 
     The order of the data follows from the seed, and a checkpoint holds all that the next step depends on, so a
     training that was killed ends in the same weights as one that was not. The loss is on the response only.
@@ -194,27 +211,15 @@ def train(
         recipe: how.
 
     Raises:
-        ValueError: `out_dir` holds a training with other settings, which is left as it is; or nothing is to be spent.
+        ValueError: `out_dir` holds a training with other settings, or a broken checkpoint, and is left as it is; or
+            nothing is to be spent.
     """
-    if not flops > 0:
-        raise ValueError(f"flops={flops:g} must be positive")
-    training = _Training(task, params, flops, seed, out_dir, recipe)
-    saved_at = time.perf_counter()
-    while training.at.flops < flops:
-        training.step()
-        if time.perf_counter() - saved_at > recipe.checkpoint_s:
-            training.save()
-            saved_at = time.perf_counter()
-    training.save()
-    return Trained(training.decoder, training.rows, training.settings)
-
-
-class _Training:
-    """All that a step changes, and how it is kept; see `train`."""
 
     def __init__(
-        self, task: Source[Worked], params: float, flops: float, seed: int, out_dir: Path, recipe: Recipe
+        self, task: Source[Worked], params: float, flops: float, seed: int, out_dir: Path, recipe: Recipe = Recipe()
     ) -> None:
+        if not flops > 0:
+            raise ValueError(f"flops={flops:g} must be positive")
         self._task, self._flops, self._seed, self._dir, self._recipe = task, flops, seed, out_dir, recipe
         self.decoder = Decoder(architecture_for(params, task.alphabet, task.ends, task.room))
         self.decoder.initialise(seed)
@@ -231,47 +236,75 @@ class _Training:
             "architecture": asdict(self.decoder.architecture),
             "flops": flops,
             "seed": seed,
-            "recipe": asdict(recipe),
+            "recipe": {key: value for key, value in asdict(recipe).items() if key != "checkpoint_s"},
         }
         self.at, self.rows, self._loss = Progress(), list[Progress](), [0.0, 0]  # loss: sum and targets since a row
         self._energy = EnergyMeter()
         self._load()
         self._clock, self._busy = time.perf_counter(), time.process_time()
 
-    def step(self) -> None:
+    @property
+    def trained(self) -> Trained:
+        """What has become of it."""
+        return Trained(self.decoder, self.rows, self.settings)
+
+    def run(self) -> Iterator[Progress]:
+        """Train to the end, a step at a time; where it stands after each.
+
+        Raises:
+            OSError: a checkpoint could not be written; the one before it is whole.
+        """
+        saved_at = time.perf_counter()
+        while self.at.flops < self._flops:
+            self._step()
+            yield self.at
+            if time.perf_counter() - saved_at > self._recipe.checkpoint_s:
+                self._save()
+                saved_at = time.perf_counter()
+        self._save()
+
+    def _step(self) -> None:
         """One update."""
         recipe, decoder, shape = self._recipe, self.decoder, self.decoder.architecture.shape
         done = self.at.flops / self._flops
-        inputs, positions, targets = (torch.as_tensor(x) for x in batch(decoder, self._problems(done)))
-        asked = targets != PAD
-        logits = decoder.head(decoder.stream(inputs, positions)[asked])
-        loss = functional.cross_entropy(logits, targets[asked])
+        problems = sorted(self._problems(done), key=lambda p: len(p.prompt) + len(p.response))
+        count = sum(len(p.response) for p in problems)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # pyright: ignore[reportUnknownMemberType]
+        tokens, flops, summed = 0, 0, 0.0
+        size = -(-recipe.rows // recipe.groups)
+        for first in range(0, recipe.rows, size):
+            inputs, positions, targets = (torch.as_tensor(x) for x in batch(decoder, problems[first : first + size]))
+            asked = targets != PAD
+            logits = decoder.head(decoder.stream(inputs, positions)[asked])
+            loss = functional.cross_entropy(logits, targets[asked], reduction="sum") / count
+            loss.backward()  # pyright: ignore[reportUnknownMemberType]
+            B, T = inputs.shape
+            tokens += B * T
+            flops += 3 * (B * shape.flops(T, logits=0) + 2 * len(logits) * shape.head_params)
+            summed += loss.item() * count
         torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
         rising, falling = (done + 1e-4) / recipe.warm_up, 1 - 0.95 * (done - recipe.warm_up) / (1 - recipe.warm_up)
         rate = recipe.rate * (64 / decoder.architecture.width) ** 0.5 * min(rising, falling)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()  # pyright: ignore[reportUnknownMemberType]
-        (B, T), count = inputs.shape, int(asked.sum())
         clock, busy = time.perf_counter(), time.process_time()
         self.at = Progress(
             self.at.step + 1,
-            self.at.tokens + B * T,
+            self.at.tokens + tokens,
             self.at.targets + count,
-            self.at.flops + 3 * (B * shape.flops(T, logits=0) + 2 * count * shape.head_params),
+            self.at.flops + flops,
             self.at.wall_s + clock - self._clock,
             self.at.joules + self._energy.since_last(busy - self._busy).mid,
-            rate=rate,
+            summed / count,
+            rate,
         )
         self._clock, self._busy = clock, busy
-        self._loss[0] += loss.item() * count
+        self._loss[0] += summed
         self._loss[1] += count
         if int(self.at.flops / self._flops * 100) > int(done * 100):
             self.rows.append(replace(self.at, loss=self._loss[0] / self._loss[1]))
             self._loss = [0.0, 0]
-            _log.info("%s", self.rows[-1])
 
     def _problems(self, done: float) -> list[Worked]:
         """The problems of the next step; difficulties up to the one that the curriculum has opened, equally likely."""
@@ -283,18 +316,17 @@ class _Training:
         first = (self._seed << 40) + step * recipe.rows
         return [self._task.problem("train", first + i, draw.choice(open_)) for i in range(recipe.rows)]
 
-    def save(self) -> None:
+    def _save(self) -> None:
         """Keep everything; a kill at any instant leaves the checkpoint before or this one."""
         self._dir.mkdir(parents=True, exist_ok=True)
-        rows = [asdict(row) for row in self.rows]
-        _replace(self._dir / "curve.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+        _replace(self._dir / "curve.jsonl", self.trained.curve.encode())
         content = io.BytesIO()
         state = {
             "settings": self.settings,
             "weights": self.decoder.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "at": asdict(self.at),
-            "rows": rows,
+            "rows": [asdict(row) for row in self.rows],
             "summed": self._loss,
         }
         torch.save(state, content)
@@ -304,16 +336,48 @@ class _Training:
         path = self._dir / "checkpoint.pt"
         if not path.exists():
             return
-        saved: dict[str, Any] = torch.load(path, weights_only=True)
-        if json.dumps(saved["settings"], sort_keys=True) != json.dumps(self.settings, sort_keys=True):
-            raise ValueError(f"{self._dir} holds a training with other settings; give another folder or remove it")
+        try:
+            saved: dict[str, Any] = torch.load(path, weights_only=True)
+        except (EOFError, KeyError, RuntimeError, UnpicklingError) as error:
+            raise ValueError(f"{path} is no checkpoint, or a broken one; remove it to start anew") from error
+        other = _differences(saved["settings"], self.settings)
+        if other:
+            raise ValueError(
+                f"{self._dir} holds a training with other settings ({other}); give another folder or remove it"
+            )
         self.decoder.load_state_dict(saved["weights"])
         self._optimizer.load_state_dict(saved["optimizer"])
         self.at, self.rows = Progress(**saved["at"]), [Progress(**row) for row in saved["rows"]]
         self._loss = saved["summed"]
 
 
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Where settings differ, in words; nothing where they do not."""
+    before, now = _flat(json.loads(json.dumps(there))), _flat(json.loads(json.dumps(here)))
+    names = dict.fromkeys([*now, *before])
+    return ", ".join(
+        f"{name} {_shown(before.get(name))} there and {_shown(now.get(name))} here"
+        for name in names
+        if before.get(name) != now.get(name)
+    )
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    flat = dict[str, Any]()
+    for name, value in settings.items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else repr(value)
+
+
 def _replace(path: Path, content: bytes) -> None:
     partial = path.with_suffix(".partial")
-    partial.write_bytes(content)
+    try:
+        partial.write_bytes(content)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     partial.replace(path)

@@ -26,6 +26,24 @@ def names(folder: Path = SHIPPED) -> list[str]:
     return sorted((stem for stem in _manifest(folder) if "." not in stem), key=order)
 
 
+def located(name: str) -> tuple[str, Path]:
+    """A model's own name and its folder, for a shipped model's name, a folder of one model, or `<folder>/<name>`.
+
+    Raises:
+        ValueError: a folder with no model or several; the message lists them.
+    """
+    folder = Path(name)
+    if name in names() or not (folder.is_dir() or "/" in name):
+        return name, SHIPPED
+    if not folder.is_dir():
+        return folder.name, folder.parent
+    there = names(folder)
+    if len(there) != 1:
+        held = ", ".join(there) or "none"
+        raise ValueError(f"{folder} must hold one tiny model, or be named as {folder}/<model>; it holds {held}")
+    return there[0], folder
+
+
 def write(decoder: Decoder, task: str, folder: Path = SHIPPED) -> str:
     """Put a model into a folder and its digest into the folder's manifest.
 
@@ -61,13 +79,12 @@ def kept(stem: str, folder: Path = SHIPPED) -> tuple[bytes, str]:
     """
     path, known = folder / f"{stem}.safetensors", _manifest(folder).get(stem, "")
     if not path.is_file():
-        raise ModelError(f"the weights {path} are missing; install isoflop again", fatal=True)
+        raise ModelError(f"the weights {path} are missing; {_mend(folder)}", fatal=True)
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     if digest != known:
         raise ModelError(
-            f"the weights {path} are corrupt: their SHA-256 is {digest[:16]}..., not {known[:16]}...; "
-            "install isoflop again",
+            f"the weights {path} are corrupt: their SHA-256 is {digest[:16]}..., not {known[:16]}...; {_mend(folder)}",
             fatal=True,
         )
     return content, digest
@@ -81,12 +98,17 @@ def read(name: str, folder: Path = SHIPPED) -> tuple[Decoder, str]:
         ModelError: the file is missing, or is not the one that the manifest knows.
     """
     if name not in names(folder):
-        raise ValueError(f"there is no tiny model {name!r}; there are {', '.join(names(folder)) or 'none'}")
+        where = "" if folder == SHIPPED else f" in {folder}"
+        raise ValueError(f"there is no tiny model {name!r}{where}; there are {', '.join(names(folder)) or 'none'}")
     content, digest = kept(name, folder)
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     decoder = Decoder(Architecture(**json.loads(header["__metadata__"]["architecture"])))
     decoder.load_state_dict(load(content))
     return decoder.eval(), digest
+
+
+def _mend(folder: Path) -> str:
+    return "install isoflop again" if folder == SHIPPED else "train the model again"
 
 
 def _manifest(folder: Path) -> dict[str, str]:
