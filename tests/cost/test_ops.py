@@ -87,6 +87,15 @@ def test_a_gather_moves_what_it_returns_and_a_view_nothing():
     assert ops.bytes_moved == 4 * 16  # of the ones alone
 
 
+def test_what_was_there_before_is_not_allocated():
+    net = nn.Linear(30, 40)
+    x = torch.randn(2, 30)
+    with OpMeter() as ops, torch.no_grad():
+        net(x)
+        net.weight.mul_(2)
+    assert ops.peak_bytes == 2 * 40 * 4
+
+
 def test_peak_memory_is_what_lives_at_once():
     x = torch.ones(1000)
     with OpMeter() as ops:

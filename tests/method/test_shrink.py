@@ -1,6 +1,8 @@
 """What shrinking methods get: data apart, and compute that is always charged."""
 
 import copy
+from dataclasses import dataclass
+from typing import final
 
 import pytest
 
@@ -10,7 +12,17 @@ import numpy as np  # noqa: E402
 from torch import nn  # noqa: E402
 
 from isoflop.cost import Budget, BudgetExhausted, Meter  # noqa: E402
-from isoflop.method.shrink import Data, Original, Shrinking, Workload, WorkloadError, digest  # noqa: E402
+from isoflop.method.shrink import (  # noqa: E402
+    Data,
+    Original,
+    Shrinking,
+    ShrinkMethod,
+    Shrunk,
+    Workload,
+    WorkloadError,
+    digest,
+)
+from isoflop.testing import check_method  # noqa: E402
 
 N, D = 6, 3
 FORWARD = 2 * N * D * 2
@@ -90,6 +102,25 @@ def test_a_digest_tells_weights_apart():
         other.bias[0] += 1
     assert digest(net) != digest(other)
     assert Shrinking(net, workload()).digest == digest(net)
+
+
+@final
+@dataclass(frozen=True)
+class Descend(ShrinkMethod):
+    """Train a little."""
+
+    steps: int = 3
+    source, cost, buys = "none", "steps", "nothing"
+
+    def run(self, problem, meter, rng):
+        net = problem.copy()
+        train(problem, net, self.steps)
+        problem.outputs(net, problem.calibration)
+        yield Shrunk(net, "trained")
+
+
+def test_a_method_that_spends_keeps_the_contract():
+    check_method(Descend(), Shrinking(nn.Linear(D, 2), workload()))
 
 
 def test_bad_workloads_say_what_is_wrong():

@@ -196,17 +196,18 @@ class OpMeter(TorchDispatchMode):
         if flops:
             name = str(packet)
             self.by_op[name] = self.by_op.get(name, 0.0) + flops
-        self._watch(out)
+        self._watch(out, (args, kwargs))
         if hold is not None:
             hold.settle(Cost(flops=flops, bytes_moved=moved, peak_bytes=self._live), self._role)
         return out
 
-    def _watch(self, out: object) -> None:
+    def _watch(self, out: object, given: object) -> None:
         """Follow the memory of what an operator returned; what was given back is looked for at a new peak only."""
         for tensor in _tensors(out):
             if (storage := _storage(tensor)) is not None:
                 watched = StorageWeakRef(storage)
-                if watched not in self._held:
+                # A view of what was there before, or that written in place, allocates nothing.
+                if watched not in self._held and watched not in {*map(_storage_ref, _tensors(given))}:
                     self._held[watched] = storage.nbytes()
                     self._live += storage.nbytes()
         if self._live > self.peak_bytes:
@@ -252,6 +253,11 @@ def _storage(tensor: Tensor) -> torch.UntypedStorage | None:
         return tensor.untyped_storage()
     except NotImplementedError:
         return None
+
+
+def _storage_ref(tensor: Tensor) -> StorageWeakRef | None:
+    storage = _storage(tensor)
+    return None if storage is None else StorageWeakRef(storage)
 
 
 def _bytes(tensor: Tensor) -> float:
