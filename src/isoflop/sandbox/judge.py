@@ -15,6 +15,7 @@ import os
 import random
 import reprlib
 import socket
+import sys
 import traceback
 import types
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ _REACHES_OUT = {"setattr", "delattr", "__setattr__", "__dict__", "vars", "global
 def serve(line: socket.socket, limits: Limits) -> int:
     """Rule on one program after the other; after tests that may have changed this process, end to be replaced."""
     gc.enable()
+    loaded = set(sys.modules)
     for _ in range(_RUNS):
         message, fds, _, _ = socket.recv_fds(line, 16, 3)
         if not message:
@@ -46,7 +48,7 @@ def serve(line: socket.socket, limits: Limits) -> int:
         os.write(ruling, json.dumps(rule(checks, connection, limits.value_bytes)).encode())
         for fd in fds:
             os.close(fd)
-        if checks[0] == "asserts" and _may_change_modules(checks[1]):
+        if checks[0] == "asserts" and (sys.modules.keys() != loaded or _may_change_modules(checks[1])):
             break
         line.send(READY)
     return 0

@@ -56,10 +56,11 @@ class Lane:
     Args:
         limits: what each program may use.
         packages: third-party packages to have loaded.
+        seat: lanes with numbers that follow each other keep to different processors, where there are as many.
     """
 
-    def __init__(self, limits: Limits, packages: Sequence[str]) -> None:
-        self.limits, self._packages = limits, packages
+    def __init__(self, limits: Limits, packages: Sequence[str], seat: int) -> None:
+        self.limits, self._packages, self._seat = limits, packages, seat
         self._line: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._base = ""
@@ -137,6 +138,7 @@ class Lane:
                 "limits": asdict(self.limits),
                 "base": self._base,
                 "packages": list(self._packages),
+                "seat": self._seat,
                 "path": [str(Path(entry).absolute()) for entry in sys.path if entry] if self._packages else [],
             }
             self._line.settimeout(_START_S)

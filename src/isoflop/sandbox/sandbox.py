@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import queue
+import random
 import signal
 import sys
 import weakref
@@ -55,7 +56,8 @@ class Sandbox:
         if self.workers < 1:
             raise ValueError(f"workers={self.workers} must be at least 1")
         self.limits = limits or Limits()
-        lanes = [Lane(self.limits, packages) for _ in range(self.workers)]
+        first_seat = random.randrange(1 << 16)  # sandboxes of many processes need not all crowd the first processor
+        lanes = [Lane(self.limits, packages, first_seat + i) for i in range(self.workers)]
         self._free: queue.LifoQueue[Lane] = queue.LifoQueue()
         for lane in lanes:
             self._free.put(lane)

@@ -80,6 +80,7 @@ def check(candidate):
 _WARM_UPS = 20
 _DESCRIPTORS = 256
 _GLANCE_S = 0.1
+_LOOK_BACK_S = 0.5
 
 
 @dataclass
@@ -103,20 +104,59 @@ class _Helper:
         return time.clock_gettime(((~self.pid) << 3) | 2)  # see clock_getcpuclockid(3)
 
 
+class Desk:
+    """The one processor that this process and all it starts take turns on; moves when it is crowded.
+
+    Waking somebody on another processor costs several times what is done then. But left alone, the kernel may put two
+    lanes, of which each never has more than one process at work, on one processor, and have another idle.
+
+    Args:
+        seat: lanes with numbers that follow each other start on different processors.
+    """
+
+    def __init__(self, seat: int) -> None:
+        self._all = sorted(os.sched_getaffinity(0))
+        self._worked_s, self._elapsed_s = 0.0, 0.0
+        self._take(self._all[seat % len(self._all)])
+
+    def look_back(self, worked_s: float, elapsed_s: float) -> None:
+        """Move to another processor if this one's was had for less than two thirds of the time.
+
+        Args:
+            worked_s: processor time that was had for a program (seconds).
+            elapsed_s: how long that took (seconds).
+        """
+        self._worked_s += max(0.0, worked_s)  # a helper that was replaced took its clock with it
+        self._elapsed_s += elapsed_s
+        if self._elapsed_s < _LOOK_BACK_S:
+            return
+        if self._worked_s < self._elapsed_s * 2 / 3:
+            self._take(
+                random.choice(self._all)
+            )  # maybe the same: or all that crowd one would move on to crowd the next
+        self._worked_s, self._elapsed_s = 0.0, 0.0
+
+    def _take(self, processor: int) -> None:
+        self.processor = processor
+        os.sched_setaffinity(0, {processor})
+
+
 class Server:
     """Serves one lane, one program at a time.
 
     Args:
         line: the connection to the lane; when it is hung up, this ends.
-        employer: a pidfd of the process that the lane is in; when that is gone, this ends too.
-        proc: a descriptor of /proc.
+        watched: a pidfd of the lane's process (when that is gone, this ends too), and a descriptor of /proc.
         confinement: what the children put on.
         limits: what each program may use.
+        desk: where all of them are at work.
     """
 
-    def __init__(self, line: socket.socket, employer: int, proc: int, confinement: Confinement, limits: Limits) -> None:
-        self._line, self._employer, self._proc = line, employer, proc
-        self._confinement, self._limits = confinement, limits
+    def __init__(
+        self, line: socket.socket, watched: tuple[int, int], confinement: Confinement, limits: Limits, desk: Desk
+    ) -> None:
+        self._line, (self._employer, self._proc) = line, watched
+        self._confinement, self._limits, self._desk = confinement, limits, desk
         self._nursery: _Helper | None = None
         self._judge: _Helper | None = None
         self._memory_kills = self._count_memory_kills()
@@ -132,7 +172,7 @@ class Server:
             message, fds, _, _ = socket.recv_fds(self._line, 16, 4)
             if not message:
                 return
-            report, start = Report(), time.monotonic()
+            report, start, before_s = Report(), time.monotonic(), self._used_s()
             try:
                 self._run(report, message, fds)
             except (OSError, ValueError) as error:
@@ -146,19 +186,20 @@ class Server:
                 report.fault = "the machine ran out of memory"
             report.wall_s = time.monotonic() - start
             self._line.send(json.dumps(vars(report)).encode())
+            self._desk.look_back(self._used_s() - before_s + report.cpu_s, report.wall_s)
 
     def _run(self, report: Report, message: bytes, fds: list[int]) -> None:
         nursery = self._nursery = self._nursery or self._start(
             "nursery", partial(serve_as_nursery, finish=self._confinement.finish)
         )
-        _gather(nursery)
+        self._gather(nursery)
         if message == SCRIPT:
             with self._born(nursery, SCRIPT, fds) as tested:
                 self._watch(report, tested, None)
         else:
             program, checks, ruling = fds
             judge = self._judge = self._judge or self._start("judge", serve_as_judge)
-            _gather(judge)
+            self._gather(judge)
             near, far = socket.socketpair()
             with self._born(nursery, TESTED, [program, far.fileno()]) as tested:
                 far.close()
@@ -177,6 +218,16 @@ class Server:
         elif nursery.cpu_s() > self._limits.cpu_s / 2:  # the limit that its programs inherit holds for it as well
             self._nursery = self._dismiss(nursery)
         _clear(self._confinement.box)
+
+    def _used_s(self) -> float:
+        """Processor time of this process and its helpers since they were started (seconds)."""
+        return time.process_time() + sum(helper.cpu_s() for helper in (self._nursery, self._judge) if helper)
+
+    def _gather(self, helper: _Helper) -> None:
+        """Bring a helper, and what it starts, to the processor that this process is on."""
+        if helper.processor != self._desk.processor:
+            os.sched_setaffinity(helper.pid, {self._desk.processor})
+            helper.processor = self._desk.processor
 
     def _start(self, who: Who, serve: Callable[[socket.socket, Limits], int]) -> _Helper:
         """A confined helper, with nothing open but a line to this process."""
@@ -232,44 +283,46 @@ class Server:
         """Wait for the tests to be done, or the program behind the pidfd `tested` if there are none, and for limits."""
         start = time.monotonic()
         awaited = tested if judge is None else judge.line.fileno()
-        judge_before_s = 0.0 if judge is None else judge.cpu_s()
-        ended_s: float | None = None
+        judges = [] if judge is None else [self._pid(judge.pidfd)]
+        judge_cpu_s = 0.0 if judge is None else judge.cpu_s()
+        judge_queued_s, ended_s = math.nan, math.nan
         left_s = self._limits.cpu_s
         while True:
-            pidfds = [] if ended_s is not None else [tested]
-            ready = self._ready([awaited, *pidfds], min(_GLANCE_S, max(0.001, left_s)))
+            ended = not math.isnan(ended_s)
+            ready = self._ready([awaited] if ended else [awaited, tested], min(_GLANCE_S, max(0.001, left_s)))
             if self._line.fileno() in ready:
                 raise LeftAloneError
             if awaited in ready:
                 return
-            elapsed_s = time.monotonic() - start
-            left_s = self._limits.cpu_s
-            if ended_s is None:
-                used_s = self._family_cpu_s(tested)
-                left_s -= used_s
-                report.stopped = "" if tested in ready else self._over(tested, used_s, elapsed_s)
-                report.cpu_s = used_s
+            elapsed_s, left_s = time.monotonic() - start, self._limits.cpu_s
+            if math.isnan(judge_queued_s):  # it has waited for many programs
+                judge_queued_s = self._queued_s(judges)
+            queued_s = self._queued_s(judges) - judge_queued_s
+            if not ended:
+                family = self._family(tested)
+                report.cpu_s = self._cpu_s(family)
+                left_s -= report.cpu_s
+                # Program and tests take turns: what the one waits for a processor, the other waits for the one.
+                queued_s += self._queued_s(family)
+                report.stopped = "" if tested in ready else self._over(report.cpu_s, elapsed_s, queued_s)
                 if tested in ready or report.stopped:
                     signal.pidfd_send_signal(tested, signal.SIGKILL)
-                    ended_s = elapsed_s
+                    ended_s, judge_queued_s = elapsed_s, math.nan
             if judge is not None:
-                used_s = judge.cpu_s() - judge_before_s
+                used_s = judge.cpu_s() - judge_cpu_s
                 left_s = min(left_s, self._limits.cpu_s - used_s)
-                since_s = 0.0 if ended_s is None else elapsed_s - ended_s
-                report.tests_stopped = self._over(judge.pidfd, used_s, since_s)
+                since_s = elapsed_s - ended_s if ended else 0.0
+                report.tests_stopped = self._over(used_s, since_s, queued_s)
                 if report.tests_stopped:
                     return
 
-    def _over(self, pidfd: int, cpu_s: float, elapsed_s: float) -> str:
-        """The limit that a process is over, if it is, after so much of processor time and of elapsed time."""
+    def _over(self, cpu_s: float, elapsed_s: float, queued_s: float) -> str:
+        """The limit, if any, that is passed by so much processor time, elapsed time, and waiting for a processor."""
         if cpu_s > self._limits.cpu_s:
             return "cpu"
-        if elapsed_s > self._limits.wall_s:
-            if elapsed_s - self._queued_s(pidfd) > self._limits.wall_s:
-                return "wall"
-            if elapsed_s > PATIENCE * self._limits.wall_s:
-                return "starved"
-        return ""
+        if elapsed_s - queued_s > self._limits.wall_s:
+            return "wall"
+        return "starved" if elapsed_s > PATIENCE * self._limits.wall_s else ""
 
     def _ready(self, fds: list[int], timeout_s: float | None) -> set[int]:
         """Those of `fds`, and of the line, that have something to say."""
@@ -281,21 +334,24 @@ class Server:
             raise LeftAloneError
         return ready
 
-    def _queued_s(self, pidfd: int) -> float:
-        """How long the threads of a process have waited for a processor, as the kernel tells it (seconds)."""
-        pid = self._pid(pidfd)
-        stats = [self._read_proc(f"{pid}/task/{thread}/schedstat").split() for thread in self._threads(pid)]
-        return sum(int(words[1]) for words in stats if words) / 1e9
-
-    def _family_cpu_s(self, tested: int) -> float:
-        """Processor time of a program, of all that it has started, and of what that has (seconds)."""
+    def _family(self, tested: int) -> list[str]:
+        """A program's process, all that it has started, and what that has."""
         nursery = [] if self._nursery is None else self._children(self._pid(self._nursery.pidfd))
-        pids, used = [*{self._pid(tested), *nursery}], 0
+        pids = [*{self._pid(tested), *nursery}]
         for pid in pids:
             pids += [child for child in self._children(pid) if child not in pids]
-            # After the name, which can hold anything: state is the first word, the times are the 12th to the 15th.
-            used += sum(map(int, self._read_proc(f"{pid}/stat").rpartition(")")[2].split()[11:15]))
-        return used / os.sysconf("SC_CLK_TCK")
+        return pids
+
+    def _cpu_s(self, pids: list[str]) -> float:
+        """Processor time of processes, with that of their children which have ended (seconds)."""
+        # After the name, which can hold anything: state is the first word, the times are the 12th to the 15th.
+        times = [self._read_proc(f"{pid}/stat").rpartition(")")[2].split()[11:15] for pid in pids]
+        return sum(int(word) for words in times for word in words) / os.sysconf("SC_CLK_TCK")
+
+    def _queued_s(self, pids: list[str]) -> float:
+        """How long the threads of processes have waited for a processor, as the kernel tells it (seconds)."""
+        stats = [self._read_proc(f"{pid}/task/{t}/schedstat").split() for pid in pids for t in self._threads(pid)]
+        return sum(int(words[1]) for words in stats if words) / 1e9
 
     def _children(self, pid: str) -> list[str]:
         return [c for t in self._threads(pid) for c in self._read_proc(f"{pid}/task/{t}/children").split()]
@@ -344,17 +400,6 @@ class Server:
 
 class LeftAloneError(Exception):
     """Nobody is left to report to."""
-
-
-def _gather(helper: _Helper) -> None:
-    """Bring a helper, and what it starts, to the processor that this process is on.
-
-    They take turns, and waking somebody on another processor costs several times what is done then.
-    """
-    here = kernel.processor()
-    if helper.processor != here:
-        os.sched_setaffinity(helper.pid, {here})
-        helper.processor = here
 
 
 def _answer(helper: _Helper) -> bytes:
@@ -412,7 +457,7 @@ def _set_up(line: socket.socket, setup: dict[str, Any]) -> tuple[Server, Confine
     confinement.settle(_readable(map(Path, setup["path"])))
     os.environ.update(HOME=str(confinement.box), TMPDIR=str(confinement.box))
     sys.argv = ["program.py"]
-    server = Server(line, employer, proc, confinement, limits)
+    server = Server(line, (employer, proc), confinement, limits, Desk(setup["seat"]))
     _warm_up(limits)
     gc.disable()
     gc.collect()
