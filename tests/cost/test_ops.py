@@ -87,6 +87,15 @@ def test_a_gather_moves_what_it_returns_and_a_view_nothing():
     assert ops.bytes_moved == 4 * 16  # of the ones alone
 
 
+def test_an_optimisers_step_is_known():
+    net = nn.Linear(3, 2)
+    optimiser = torch.optim.Adam(net.parameters())
+    with OpMeter() as ops:
+        net(torch.ones(4, 3)).sum().backward()
+        optimiser.step()
+    assert ops.flops == 2 * 2 * 4 * 3 * 2  # forward, and the weights' gradient
+
+
 def test_what_was_there_before_is_not_allocated():
     net = nn.Linear(30, 40)
     x = torch.randn(2, 30)

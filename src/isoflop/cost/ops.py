@@ -283,7 +283,7 @@ def _spent(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: obj
         return 0.0, 0.0, 0.0
     if packet in _GATHERS:
         return 0.0, 0.0, 2 * written
-    known = func.namespace in ("aten", "prims", "prim", "torchvision")
+    known = func.namespace in ("aten", "prims", "prim", "profiler", "torchvision")
     pointwise = float(sum(x.numel() for x in returned if x.is_floating_point()))
     return 0.0 if known else math.nan, pointwise, read + written
 
