@@ -15,13 +15,13 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from isoflop.cost import FREE, Cost
+from isoflop.cost import Cost, in_sequence
 from isoflop.model.base import Prompt, Sampling
-from isoflop.model.tiny.decoder import PAD, Decoder
+from isoflop.model.tiny.decoder import PAD, Architecture, Decoder
 from isoflop.model.tiny.engine import Engine, Job
 from isoflop.model.tiny.ship import Graded
 from isoflop.model.tiny.train import Worked
-from isoflop.model.tiny.weights import SHIPPED, keep, kept, read
+from isoflop.model.tiny.weights import SHIPPED, keep, kept, names, read
 
 W = TypeVar("W", bound=Worked)
 STEP_END = " "
@@ -69,6 +69,11 @@ class StepValue(nn.Module):
         width = decoder.architecture.width
         self.layers = nn.Sequential(nn.Linear(width + 3, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, 1))
 
+    @property
+    def architecture(self) -> Architecture:
+        """The decoder's."""
+        return self._decoder[0].architecture
+
     def forward(self, states: Tensor) -> Tensor:
         """States [B, D + 3] to log-odds [B] of ending right."""
         return self.layers(states)[:, 0]
@@ -86,12 +91,25 @@ class StepValue(nn.Module):
         found: list[list[float]] = [[] for _ in texts]
         for row, value in zip(rows, values, strict=True):
             found[row].append(float(value))
-        shape, cost = decoder.architecture.shape, FREE
-        for text, one in zip(texts, found, strict=True):
-            T = len(asked) + len(text)
-            head = 2 * _HIDDEN * (shape.d_model + 4) * len(one)
-            cost = cost.then(Cost(flops=shape.flops(T, logits=T - 1) + head, tokens_in=T, bytes_moved=float("nan")))
-        return found, cost
+        costs = [self.cost(len(asked), len(text), len(one)) for text, one in zip(texts, found, strict=True)]
+        return found, in_sequence(costs)
+
+    def cost(self, asked: int, answered: int, steps: int) -> Cost:
+        """What the values of one text cost; time and energy apart.
+
+        Args:
+            asked: characters of the prompt (count).
+            answered: characters of the text (count).
+            steps: ends of steps in it (count).
+        """
+        shape, T = self.architecture.shape, asked + answered
+        weight_bytes = 4 * (shape.params + _HIDDEN * (shape.d_model + 5) + 1)
+        return Cost(
+            flops=shape.flops(T, logits=T - 1) + 2 * _HIDDEN * (shape.d_model + 4) * steps,
+            bytes_moved=weight_bytes + shape.kv_traffic(T, value_bytes=4),
+            peak_bytes=weight_bytes + shape.kv_bytes(T, 4),
+            tokens_in=T,
+        )
 
 
 def _states(decoder: Decoder, prompts: Sequence[str], texts: Sequence[str]) -> tuple[Tensor, list[int]]:
@@ -217,6 +235,11 @@ def ship_values(name: str, task: Graded[W], folder: Path = SHIPPED, problems: in
     section = _SECTION.format(c=found, problems=problems, blind=found.base_rate * (1 - found.base_rate))
     card.write_text(f"{model_card}\n\n{_HEADING}{section}", encoding="utf-8")
     return found
+
+
+def valued(folder: Path = SHIPPED) -> list[str]:
+    """The models of a folder that have a value head."""
+    return [name for name in names(folder) if (folder / f"{name}.value.safetensors").exists()]
 
 
 def open_values(name: str, folder: Path = SHIPPED) -> StepValue:
