@@ -1,3 +1,4 @@
+import random
 import re
 
 from isoflop.task.generate.base import Example
@@ -27,6 +28,23 @@ def test_numbers_change_and_the_program_stays():
     a, b = (Chain().written(start, ("*", "-"), [9, n]) for start, n in ((11, 3), (47, 8)))
     assert re.sub(r"\d", "d", a.prompt) == re.sub(r"\d", "d", b.prompt)
     assert a.answer != b.answer
+
+
+def test_renumbered_it_is_the_same_program():
+    task, rng = Chain(), random.Random(0)
+    before = [task.problem("test", i) for i in range(50)]
+    after = [task.renumbered(e, rng) for e in before]
+    assert [re.findall(r"[-+*]", e.prompt) for e in before] == [re.findall(r"[-+*]", e.prompt) for e in after]
+    assert sum(a.prompt == b.prompt for a, b in zip(before, after, strict=True)) < 3
+    assert all(task.grade(e, e.response) == 1 for e in after)
+
+
+def test_fixed_problems_are_few_and_always_the_same():
+    few = Chain(fixed=60)
+    drawn = [few.problem("train", i, 6).key for i in range(2000)]
+    assert 40 < len(set(drawn)) <= 60
+    assert set(drawn) == {few.problem("train", i, 6).key for i in range(2000, 4000)}
+    assert len({Chain().problem("train", i, 6).key for i in range(2000)}) == 2000
 
 
 def test_the_answer_is_read_from_a_whole_number_only():

@@ -82,14 +82,15 @@ def evaluate(decoder: Decoder, task: Graded[W], problems: int = 200) -> list[Pas
         split: Literal["test", "harder"] = "test" if difficulty in task.trained else "harder"
         asked = [task.problem(split, i, difficulty) for i in range(problems)]
         shares = [
-            sum(map(task.grade, asked, _answered(decoder, [e.prompt for e in asked], temperature))) / problems
+            sum(map(task.grade, asked, answered(decoder, [e.prompt for e in asked], temperature))) / problems
             for temperature in (1.0, 0.0)
         ]
         rows.append(Passed(difficulty, split == "test", problems, *shares))
     return rows
 
 
-def _answered(decoder: Decoder, prompts: Sequence[str], temperature: float) -> list[str]:
+def answered(decoder: Decoder, prompts: Sequence[str], temperature: float = 0.0) -> list[str]:
+    """A response to each prompt, all in one batch; the seed of a prompt is its place."""
     a, engine = decoder.architecture, Engine(decoder)
     sampling = Sampling(max_tokens=a.context, temperature=temperature)
     jobs = [Job(a.encode(p), a.positions(p + a.response_end), (i,), sampling) for i, p in enumerate(prompts)]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 from isoflop.task.generate.base import PROMPT_END, RESPONSE_END, Example, Generator
 
@@ -36,17 +37,26 @@ class Chain(Generator):
     as long as its operand. The difficulty counts the numbers. The layout does not depend on the numbers, so that these
     can be changed and the program kept, as in InfinityMATH.
 
+    Args:
+        fixed: draw from so many problems of each difficulty, always the same ones, as in a small data set (count); 0
+            is from all.
+
     >>> Chain().draw(random.Random(1), 4)
     Example(prompt='71 *2 +8 -8:', steps=('43 ', '24 ', '43 '), answer='43', difficulty=4)
     """
+
+    fixed: int = 0
 
     alphabet: ClassVar[str] = "0123456789+-* :\n"
     room: ClassVar[tuple[int, int]] = (24, 22)
     trained: ClassVar[tuple[int, ...]] = (2, 3, 4, 5, 6)
     beyond: ClassVar[tuple[int, ...]] = (7, 8)
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"fixed": {"fixed": 60}}
 
     def draw(self, rng: random.Random, difficulty: int) -> Example:
         """A start and `difficulty - 1` operations with digits from 1 to 9, all equally likely."""
+        if self.fixed:
+            rng = random.Random(f"{difficulty}/{rng.randrange(self.fixed)}")
         start = rng.randrange(_MODULUS)
         program = tuple(rng.choice("+-*") for _ in range(difficulty - 1))
         return self.written(start, program, [rng.randrange(1, 10) for _ in program])
@@ -59,6 +69,11 @@ class Chain(Generator):
             steps.append(_digits(total) + " ")
         asked = "".join(f" {op}{operand}" for op, operand in zip(program, operands, strict=True))
         return Example(_digits(start) + asked + PROMPT_END, tuple(steps), _digits(total), len(program) + 1)
+
+    def renumbered(self, example: Example, rng: random.Random) -> Example:
+        """The same program with other numbers."""
+        program = tuple(op for op, _ in _OPERAND.findall(example.prompt))
+        return self.written(rng.randrange(_MODULUS), program, [rng.randrange(1, 10) for _ in program])
 
     def extract(self, response: str) -> str | None:
         """The last total, as it is written."""
