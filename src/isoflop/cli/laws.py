@@ -16,14 +16,14 @@ from isoflop.cli.catalogue import first_line
 from isoflop.cli.screen import err, out, put_json
 from isoflop.cli.show import JsonOption
 from isoflop.cost import Budget
+from isoflop.frontier.words import amount
 from isoflop.law.base import Interval
 from isoflop.law.choose import Choice, choose, law_classes, wanted_fields
 from isoflop.law.columns import read
 from isoflop.law.engine import Objective
 from isoflop.law.fit import By, Estimate, Fit, Prediction, Uncertainty, load
 from isoflop.law.fit import fit as fit_law
-from isoflop.report.file import replacing
-from isoflop.report.words import amount
+from isoflop.record.file import replacing
 
 _TIMES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18, "Z": 1e21, "Y": 1e24}
 _INTERVALS: tuple[By | Literal["profile"], ...] = ("covariance", "bootstrap", "profile")

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from isoflop.cli.screen import err
 from isoflop.cost import Budget
-from isoflop.report.words import amount
+from isoflop.frontier.words import amount
 from isoflop.run import Snapshot
 
 _LINE_EVERY_S = 10.0

@@ -12,7 +12,7 @@ from typing import Any
 
 from isoflop.cost import AXES
 from isoflop.record import Record
-from isoflop.report.file import replacing
+from isoflop.record.file import replacing
 from isoflop.run import Study
 
 Row = dict[str, str | int | float | None]

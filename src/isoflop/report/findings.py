@@ -26,9 +26,9 @@ from isoflop.frontier import (
     plan_from,
 )
 from isoflop.frontier.plan import NOT_SHOWN
+from isoflop.frontier.words import amount, cost, interval, points, quality
 from isoflop.method.search.pool import Pool
 from isoflop.record import LedgerRow, Record
-from isoflop.report.words import amount, cost, interval, points, quality
 from isoflop.run import Study, read_method
 
 SHOWN_AXES: tuple[Axis, ...] = ("flops", "tokens_out", "wall_s", "joules", "usd")

@@ -5,34 +5,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from isoflop.frontier import Estimate, Point
+from isoflop.frontier.words import Grid, amount, cost, interval, points, quality
 from isoflop.report.findings import Findings
-from isoflop.report.words import amount, cost, interval, points, quality
 
 MOST_ROWS = 12
 MOST_PROBLEMS = 500
 MOST_CHARACTERS = 200
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of words.
-
-    Args:
-        title: what it shows.
-        columns: their heads; one that begins with `>` is of numbers and stands on the right, one with `>!` also
-            stands out.
-        rows: cells as they are to be read; nothing in them is markup.
-        note: what to keep in mind.
-    """
-
-    title: str
-    columns: Sequence[str]
-    rows: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
-    note: str = ""
 
 
 def frontier(found: Findings) -> Grid:

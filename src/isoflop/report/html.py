@@ -16,11 +16,10 @@ import numpy as np
 
 from isoflop.cost import Axis
 from isoflop.frontier import Coverage, Curve, Difficulty, Frontier
+from isoflop.frontier.words import AXIS_WORDS, Grid, amount, cost, interval, points, quality
+from isoflop.record.file import replacing
 from isoflop.report import grids
-from isoflop.report.file import replacing
 from isoflop.report.findings import SHOWN_AXES, Findings
-from isoflop.report.grids import Grid
-from isoflop.report.words import AXIS_WORDS, amount, cost, interval, points, quality
 from isoflop.run import Study
 
 _MOST_POINTS = 120

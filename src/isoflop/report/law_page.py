@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots  # pyright: ignore[reportUnknownVariableType] - plotly has no types
 
 from isoflop.law.fit import Fit
-from isoflop.report.file import replacing
+from isoflop.record.file import replacing
 from isoflop.report.law_panels import panels
 
 _BLUE, _INK = "#2563eb", "#1b1d21"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from isoflop.law.fit import Fit
-from isoflop.report.file import replacing
+from isoflop.record.file import replacing
 from isoflop.report.law_panels import Panel, panels
 
 try:

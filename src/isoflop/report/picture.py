@@ -7,9 +7,9 @@ from typing import Any
 
 from isoflop.cost import Axis
 from isoflop.frontier import Frontier, FrontierError
-from isoflop.report.file import replacing
+from isoflop.frontier.words import AXIS_WORDS, amount
+from isoflop.record.file import replacing
 from isoflop.report.findings import Findings
-from isoflop.report.words import AXIS_WORDS, amount
 from isoflop.run import Study
 
 try:

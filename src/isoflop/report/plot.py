@@ -9,8 +9,8 @@ import numpy as np
 from rich.text import Text
 
 from isoflop.frontier import Curve
+from isoflop.frontier.words import AXIS_WORDS, amount, quality
 from isoflop.report.findings import Findings
-from isoflop.report.words import AXIS_WORDS, amount, quality
 
 MARKS = "●▲■◆✚★"
 COLOURS = ("bright_blue", "dark_orange", "green3", "magenta", "cyan", "yellow3")

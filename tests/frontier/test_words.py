@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 from isoflop.cost import AXES
-from isoflop.report.words import AXIS_WORDS, amount, cost
+from isoflop.frontier.words import AXIS_WORDS, amount, cost
 
 
 def test_every_axis_has_words():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from isoflop.cost import Axis
 from isoflop.frontier import Estimate
@@ -73,3 +75,33 @@ def points(e: Estimate, share: bool) -> str:
     if share:
         return f"{100 * e.value:+.1f} [{100 * e.low:+.1f}, {100 * e.high:+.1f}]"
     return f"{e.value:+.4g} [{e.low:+.4g}, {e.high:+.4g}]"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of words.
+
+    Args:
+        title: what it shows.
+        columns: their heads; one that begins with `>` is of numbers and stands on the right, one with `>!` also
+            stands out.
+        rows: cells as they are to be read; nothing in them is markup.
+        note: what to keep in mind.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
+    note: str = ""
+
+    def __str__(self) -> str:
+        heads = [c.lstrip(">!") for c in self.columns]
+        widths = [max(map(len, column)) for column in zip(heads, *self.rows, strict=True)]
+        right = [c.startswith(">") for c in self.columns]
+        lines = [
+            "  ".join(
+                f"{cell:>{w}}" if r else f"{cell:{w}}" for cell, w, r in zip(row, widths, right, strict=True)
+            ).rstrip()
+            for row in (heads, *self.rows)
+        ]
+        return "\n".join([self.title, *lines, *([self.note] if self.note else [])])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from isoflop.report.file import replacing
+from isoflop.record.file import replacing
 
 
 def broken_off(path):
