@@ -64,12 +64,13 @@ def test_each_step_of_a_training_is_charged_as_much_as_the_first():
     assert set(problem.meter.by_role) == {"train"}
 
 
-def test_a_training_stops_before_the_step_that_would_exceed_the_budget():
-    problem = original(Meter([Budget("flops", 3.5 * STEP)]))
+def test_a_training_that_cannot_be_finished_ends_after_the_step_that_tells_its_cost():
+    problem = original(Meter([Budget("flops", 4.5 * STEP)]))
     net = problem.copy()
-    with pytest.raises(BudgetExhausted):
+    with pytest.raises(BudgetExhausted) as refused:
         train(problem, net, 5)
-    assert problem.meter.spent.flops == 3 * STEP
+    assert problem.meter.spent.flops == STEP
+    assert refused.value.asked == 4 * STEP
 
 
 def test_work_inside_work_is_charged_once():

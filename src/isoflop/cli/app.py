@@ -16,6 +16,7 @@ from isoflop.cli.models import models, pull
 from isoflop.cli.run import resume, run
 from isoflop.cli.runs import export, plan, report, runs, show
 from isoflop.cli.screen import err
+from isoflop.cli.shrink import shrink
 from isoflop.cli.tasks import check, tasks
 from isoflop.cli.train import train_app
 from isoflop.cost import BudgetExhausted
@@ -66,7 +67,7 @@ def options(
 _ABOUT_RUNS = (run, resume, runs, show, plan, report, export)
 _ABOUT_LAWS = (fit, predict, optimum, next_run, compare)
 _LISTS = (demo, methods, allocators, models, pull, tasks, check, laws)
-for command in (*_ABOUT_RUNS, *_ABOUT_LAWS, *_LISTS):
+for command in (*_ABOUT_RUNS, shrink, *_ABOUT_LAWS, *_LISTS):
     app.command()(command)
 app.add_typer(claims_app, name="claims")
 app.add_typer(train_app, name="train")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -214,6 +216,10 @@ class Frontier:
         best = affordable.argmax(axis=1)
         gained = affordable[np.arange(len(best)), best] - on_all[best]
         return float(gained[np.isfinite(gained)].mean())
+
+    def plot(self) -> Any:
+        """A plotly figure: it shows itself in a notebook; `.show()` opens it in a browser, `.write_html` keeps it."""
+        return importlib.import_module("isoflop.frontier.figure").figure(self)  # plotly: not needed by most
 
     def _best(self) -> list[Point]:
         bands = [(c, self.band(c)) for c in sorted(self._free, key=lambda c: len(c.steps))]  # of equals the simplest

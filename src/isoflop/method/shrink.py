@@ -84,7 +84,8 @@ def _is_float(value: object) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
-def _mean(scores: Array) -> float:
+def mean(scores: Array) -> float:
+    """The figure of a workload that has no other."""
     return float(scores.mean())
 
 
@@ -115,7 +116,7 @@ class Workload:
     dev: Data
     test: Data
     score: Callable[[Output, Tensor], Tensor]
-    quality: Callable[[Array], float] = _mean
+    quality: Callable[[Array], float] = mean
     loss: Callable[[Output, Tensor], Tensor] | None = None
     imitation: Callable[[Output, Output], Tensor] = _agreement
     batch: int = 64
@@ -231,10 +232,11 @@ class Original:
     def repeat(self, times: int, role: Role = "tune") -> Iterator[int]:
         """0, 1, ... `times` - 1 for steps that are alike: the first one is counted, and each is charged as much.
 
-        Counting every operator of a long training would take longer than the training itself.
+        Counting every operator of a long training would take longer than the training itself. And what cannot be
+        finished is not begun: after the first step all that are to come must fit.
 
         Raises:
-            BudgetExhausted: the next step would exceed a budget; it was not begun.
+            BudgetExhausted: the steps to come would exceed a budget, and were not begun; or the next one would.
         """
         if not times:
             return
@@ -242,6 +244,7 @@ class Original:
             counted = cast(OpMeter, self._counting)
             yield 0
         step, energy = counted.cost, EnergyMeter()
+        self.meter.admit(step.times(times - 1)).release()
         for i in range(1, times):
             hold = self.meter.admit(step)
             started, busy = time.perf_counter(), time.process_time()

@@ -150,7 +150,7 @@ def _frontier_part(found: Findings, axes: dict[Axis, Findings | str]) -> list[st
         if isinstance(on, Findings):
             parts += [
                 f'<section data-axis="{axis}"{"" if axis == found.axis else " hidden"}>',
-                *(_table(make(on)) for make in (grids.plans, grids.frontier, grids.methods)),
+                *(table(make(on)) for make in (grids.plans, grids.frontier, grids.methods)),
                 "</section>",
             ]
     return parts
@@ -165,7 +165,7 @@ def _coverage_part(found: Findings) -> list[str]:
         "verifier would make of them. Solid is measured (unbiased pass@k), dashed is the law of a Beta distribution of "
         "success probabilities, fitted to the counts.</p>",
         '<div class="panel"><div id="coverage" class="plot low"></div></div>',
-        _table(grids.coverage(found), ""),
+        table(grids.coverage(found), ""),
     ]
 
 
@@ -176,7 +176,7 @@ def _difficulty_part(found: Findings) -> list[str]:
         "<h2>Difficulty</h2>",
         '<p class="sub">How often a single sample solves each problem, with exact 95% intervals.</p>',
         '<div class="panel"><div id="difficulty" class="plot low"></div></div>',
-        f"<details><summary>All problems and answers</summary>{_table(grids.problems(found), '')}</details>",
+        f"<details><summary>All problems and answers</summary>{table(grids.problems(found), '')}</details>",
     ]
 
 
@@ -184,7 +184,7 @@ def _spent_part(axes: dict[Axis, Findings | str]) -> list[str]:
     parts = ["<h2>Where it went</h2>", '<div class="panel"><div id="ledger" class="plot flat"></div></div>']
     for axis, on in axes.items():
         if isinstance(on, Findings):
-            tables = "".join(_table(make(on)) for make in (grids.roles, grids.ledger, grids.budgets))
+            tables = "".join(table(make(on)) for make in (grids.roles, grids.ledger, grids.budgets))
             parts.append(f'<section data-axis="{axis}" hidden>{tables}</section>')
     return parts
 
@@ -192,14 +192,15 @@ def _spent_part(axes: dict[Axis, Findings | str]) -> list[str]:
 def _ending(found: Findings) -> list[str]:
     troubles = grids.troubles(found)
     return [
-        *(["<h2>Failed or skipped</h2>", _table(troubles, "")] if troubles.rows else []),
+        *(["<h2>Failed or skipped</h2>", table(troubles, "")] if troubles.rows else []),
         "<h2>Provenance</h2>",
-        f'<div class="provenance">{_table(grids.provenance(found), "")}</div></main>',
+        f'<div class="provenance">{table(grids.provenance(found), "")}</div></main>',
         "<footer>Made by isoflop. This file holds all its data and asks the network for nothing.</footer>",
     ]
 
 
-def _table(grid: Grid, title: str | None = None) -> str:
+def table(grid: Grid, title: str | None = None) -> str:
+    """A table of words; nothing where it has no rows."""
     if not grid.rows:
         return ""
     classes = ["n key" if c.startswith(">!") else "n" if c.startswith(">") else "" for c in grid.columns]

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from isoflop.cost import Axis
+from isoflop.frontier.words import Grid
 from isoflop.report import grids
 from isoflop.report.findings import Findings
 from isoflop.report.plot import plot
@@ -29,7 +30,7 @@ def tables(study: Study, axis: Axis | None = None) -> list[RenderableType]:
     picture = plot(found)
     shown = (grids.frontier, grids.methods, grids.plans, grids.coverage, grids.roles, grids.budgets, grids.troubles)
     made = [make(found) for make in shown]
-    return [_headline(found), *([picture] if picture else []), *(_table(grid) for grid in made if grid.rows)]
+    return [_headline(found), *([picture] if picture else []), *(table(grid) for grid in made if grid.rows)]
 
 
 def _headline(found: Findings) -> RenderableType:
@@ -38,16 +39,17 @@ def _headline(found: Findings) -> RenderableType:
     return Panel(Group(*lines), title=f"run {escape(found.study.info.run)}", title_align="left", border_style="dim")
 
 
-def _table(grid: grids.Grid) -> RenderableType:
-    table = Table(title=grid.title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+def table(grid: Grid) -> RenderableType:
+    """A table of words."""
+    drawn = Table(title=grid.title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     for column in grid.columns:
         style = "bold" if column.startswith(">!") else ""
-        table.add_column(
+        drawn.add_column(
             Text(column.lstrip(">!")),
             justify="right" if column.startswith(">") else "left",
             style=style,
             overflow="fold",
         )
     for row in grid.rows:
-        table.add_row(*map(Text, row))  # not strings, which rich would read markup in
-    return Group(table, Text(grid.note, "dim")) if grid.note else table
+        drawn.add_row(*map(Text, row))  # not strings, which rich would read markup in
+    return Group(drawn, Text(grid.note, "dim")) if grid.note else drawn

@@ -1,0 +1,147 @@
+"""How good a module is, and what one use of it computes, example by example."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from isoflop.cost import Cost, Meter
+from isoflop.cost.ops import OpMeter, stored_bytes
+from isoflop.frontier.estimate import Array
+from isoflop.method.shrink import Data, Output, Workload, WorkloadError, is_conditional
+
+_COMPARED = 4
+_SAME = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A module on N examples, each computed alone.
+
+    Args:
+        scores: quality of each answer, higher is better (N).
+        flops: of each example (N).
+        bytes_moved: of each example (N).
+        peak_bytes: weights held and the activations alive at the worst moment, of each example (N).
+    """
+
+    scores: Array
+    flops: Array
+    bytes_moved: Array
+    peak_bytes: Array
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def cost(self, i: int) -> Cost:
+        """What example `i` computes; time and energy are measured apart."""
+        return Cost(
+            flops=float(self.flops[i]),
+            bytes_moved=float(self.bytes_moved[i]),
+            peak_bytes=float(self.peak_bytes[i]),
+            wall_s=float("nan"),
+            joules=float("nan"),
+        )
+
+    def then(self, more: Measured) -> Measured:
+        """This and further examples."""
+        names = ("scores", "flops", "bytes_moved", "peak_bytes")
+        return Measured(*(np.concatenate([getattr(self, name), getattr(more, name)]) for name in names))
+
+
+def measure(module: nn.Module, workload: Workload, data: Data, meter: Meter) -> Measured:
+    """Answers to some examples, scored, and what each computed; charged to `meter` as `verify`.
+
+    A module that always does the same is computed in batches, and counted on one example. A conditional one, and one
+    whose answers depend on what else is in the batch (as where activations are quantised over all of it), is computed
+    and counted example by example.
+
+    Raises:
+        WorkloadError: the score cannot be used.
+        BudgetExhausted: from the operator that would exceed a budget.
+    """
+    if is_conditional(module) or _depends_on_batch(module, data, meter):
+        return _one_by_one(module, workload, data, meter)
+    scores: list[Array] = []
+    with OpMeter(meter, "verify"), torch.no_grad():
+        for part in data.batches(workload.batch):
+            scores.append(workload.scores(module(*part.inputs), part))
+    one = _one_by_one(module, workload, data.rows(slice(0, 1)), meter)
+    flops, moved, peak = (np.full(len(data), x) for x in (one.flops[0], one.bytes_moved[0], one.peak_bytes[0]))
+    return Measured(np.concatenate(scores), flops, moved, peak)
+
+
+def _one_by_one(module: nn.Module, workload: Workload, data: Data, meter: Meter) -> Measured:
+    held = stored_bytes(module)
+    rows: list[tuple[float, float, float, float]] = []
+    for i in range(len(data)):
+        part = data.rows(slice(i, i + 1))
+        with OpMeter(meter, "verify") as ops, torch.no_grad():
+            out = module(*part.inputs)
+        rows.append((workload.scores(out, part)[0], ops.flops, ops.bytes_moved, held + ops.peak_bytes))
+    scores, flops, moved, peak = np.array(rows).T
+    return Measured(scores, flops, moved, peak)
+
+
+def _depends_on_batch(module: nn.Module, data: Data, meter: Meter) -> bool:
+    some = data.rows(slice(0, _COMPARED))
+    with OpMeter(meter, "verify"), torch.no_grad():
+        together = module(*some.inputs)
+        alone = [module(*some.rows(slice(i, i + 1)).inputs) for i in range(len(some))]
+    return not all(same(tree_map(_row(i), together), out, _SAME) for i, out in enumerate(alone))
+
+
+def _row(i: int) -> Any:
+    def of(value: object) -> object:
+        return value[i : i + 1] if isinstance(value, torch.Tensor) and value.dim() else value
+
+    return of
+
+
+def same(a: Output, b: Output, within: float) -> bool:
+    """Whether two outputs agree, relative to the largest value of each tensor."""
+    pairs = [(x, y) for x, y in zip(tree_leaves(a), tree_leaves(b), strict=True) if isinstance(x, torch.Tensor)]
+    return all(x.shape == y.shape and _close(x, y, within) for x, y in pairs)
+
+
+def _close(x: torch.Tensor, y: torch.Tensor, within: float) -> bool:
+    if not x.is_floating_point():
+        return bool((x == y).all())
+    scale = float(y.abs().max()) if y.numel() else 0.0
+    return bool(torch.allclose(x.float(), y.float(), rtol=0, atol=within * scale + 1e-9, equal_nan=True))
+
+
+def refuse_unusable(module: object, workload: Workload) -> nn.Module:
+    """The module, in evaluation mode, if it can be called on the workload's data.
+
+    Raises:
+        WorkloadError: it is no module, has weights that are no numbers, or fails on its data; the message says what.
+    """
+    if not isinstance(module, nn.Module):
+        raise WorkloadError(f"the model is a {type(module).__name__}; it must be a torch.nn.Module")
+    for name, weight in module.named_parameters():
+        if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+            bad = int((~torch.isfinite(weight)).sum())
+            raise WorkloadError(f"weight {name} has {bad} values of {weight.numel()} that are NaN or infinite; mend it")
+    module.eval()
+    for split in ("calibration", "dev", "test"):
+        some = workload.data(split).rows(slice(0, 2))
+        shapes = ", ".join(f"{list(x.shape)} {x.dtype}".replace("torch.", "") for x in some.inputs)
+        try:
+            with torch.no_grad():
+                out = module(*some.inputs)
+        except Exception as error:
+            raise WorkloadError(
+                f"{workload.name}: the model cannot be called on its {split} data ({shapes}): "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if split == "calibration":
+            continue
+        if not np.isfinite(workload.scores(out, some)).all():
+            raise WorkloadError(f"{workload.name}: the original's scores on {split} data are not all finite numbers")
+    return module

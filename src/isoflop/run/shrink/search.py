@@ -1,0 +1,482 @@
+"""The search for the cheapest model that holds the floor: which method is tried next, and when it is enough."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from isoflop.cost import FREE, Axis, Budget, BudgetExhausted, Cost, Meter
+from isoflop.frontier import Estimate
+from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk, Workload, WorkloadError
+from isoflop.run.shrink.floor import TAIL
+from isoflop.run.shrink.kept import THEN, Bill, Candidate, Ended, Kept
+from isoflop.run.shrink.latency import Latency, latencies
+from isoflop.run.shrink.measure import measure
+from isoflop.run.shrink.study import KEEP, Asked, ShrinkStudy, Verdict
+
+_SEARCHED, _ALONE, _PROBED = 0.85, 0.6, 0.5
+"""Shares: of the budget for the search, of that for methods alone, and of that for the first look at each."""
+_SCREENED = 64
+_SURE = 0.005
+"""Probability of throwing out, on a few dev examples, a model that holds the floor."""
+_DEEPEST, _FINALISTS, _KILLED = 3, 5, 2
+_WORTH = 0.98
+"""A combination is tried where its predicted cost is below this share of the best so far."""
+_TIMED, _QUICK_S, _FINAL_S = 4, 3.0, 20.0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a study is.
+
+    Args:
+        stage: what it is doing as a whole.
+        doing: which method, or what.
+        ended: methods and combinations whose work has ended (count).
+        of: those known so far (count).
+        holding: candidates that hold the floor on dev (count).
+        best: the cheapest of them, and its share of the original's cost; empty without one.
+        spent: of the whole study.
+        left_s: at most how long it will take yet (seconds); NaN where nobody knows.
+    """
+
+    stage: str
+    doing: str
+    ended: int
+    of: int
+    holding: int
+    best: str
+    spent: Cost
+    left_s: float
+
+
+Watch = Callable[[Standing], None]
+
+
+class _Stopwatch:
+    """Seconds that a method itself has worked; not while the study looks at what it yielded."""
+
+    def __init__(self) -> None:
+        self._total, self._since = 0.0, math.nan
+
+    def __call__(self) -> float:
+        return self._total if math.isnan(self._since) else self._total + time.perf_counter() - self._since
+
+    def start(self) -> None:
+        self._since = time.perf_counter()
+
+    def stop(self) -> None:
+        self._total, self._since = self(), math.nan
+
+
+class Search:
+    """One study, from the first measurement to the verdict.
+
+    Methods are tried alone first, all of them on a small share of the budget, so that cheap ones end; those that need
+    more are tried again, the cheapest first. Then methods are applied to what others yielded, the most promising pair
+    first and in both orders. The rest of the budget goes to what was left out. Of all that hold the floor on dev the
+    cheapest are timed beside each other and looked at on test, one after the other, until one holds it there.
+
+    Args:
+        module: the user's, in evaluation mode.
+        workload: what it is for.
+        asked: floor, uses, axis, budgets.
+        methods: to try.
+        kept: where everything is kept.
+        watch: told how far it is.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        workload: Workload,
+        asked: Asked,
+        methods: Sequence[ShrinkMethod],
+        kept: Kept,
+        watch: Watch | None = None,
+    ) -> None:
+        self.module, self.workload, self.asked = module, workload, asked
+        self._methods: Mapping[str, ShrinkMethod] = {str(m): m for m in methods}
+        self._kept, self._watch = kept, watch
+        earlier, started = kept.bill(), time.perf_counter()
+
+        def clock() -> float:
+            return earlier.clock_s + time.perf_counter() - started
+
+        self._clock = clock
+        self._all = Meter(asked.budgets, clock=clock)
+        self._meter = Meter([Budget(b.axis, _SEARCHED * b.limit) for b in asked.budgets], self._all, clock)
+        for role, cost in earlier.by_role.items():
+            self._meter.charge(cost, role)
+        self._ended: dict[tuple[str, ...], Ended] = {}
+        self._candidates: list[Candidate] = []
+        self._pairs: set[frozenset[str]] = set()
+        self._notices: list[str] = []
+        self._stage = "measuring the original"
+
+    def run(self) -> ShrinkStudy:
+        """Search until everything worth trying was tried or the budget is spent.
+
+        Raises:
+            WorkloadError: the original misses the floor, or cannot be measured.
+            BudgetExhausted: the budget does not even allow to measure the original.
+        """
+        try:
+            self._original = self._keep()
+            self._alone()
+            self._combine()
+            self._leftovers()
+            return self._conclude()
+        finally:
+            self._save_bill()
+
+    # The original
+
+    def _keep(self) -> Candidate:
+        found = self._kept.of((KEEP,))
+        if found:
+            original = found[0]
+        else:
+            dev = measure(self.module, self.workload, self.workload.dev, self._all)
+            (quick,) = self._timed([self.module], _QUICK_S)
+            original = self._kept.add(Candidate((KEEP,), 0, "as it was", FREE, dev, quick, Path()), self.module)
+            self._save_bill()
+        floor, has = self.asked.floor, self.workload.quality(original.dev.scores)
+        if has == 0 and floor.relative:
+            raise WorkloadError(
+                f"{self.workload.name}: the original's quality on dev is 0, so a share of it means nothing; "
+                f"give the floor as a quality"
+            )
+        if has < floor.of(has):
+            raise WorkloadError(
+                f"{self.workload.name}: the original itself misses the floor: it has {has:.4g} on dev, asked are "
+                f"{floor.of(has):.4g}; lower the floor, or bring a better model"
+            )
+        return original
+
+    # Methods alone
+
+    def _alone(self) -> None:
+        self._stage = "methods alone"
+        todo = [name for name in self._methods if not self._resumed((name,))]
+        for i, name in enumerate(todo):
+            self._try((name,), self._original, self._part(_ALONE * _PROBED / max(len(todo) - i, 1)))
+        self._retry(lambda left: _ALONE / max(left, 1))
+
+    def _retry(self, part: Callable[[int], float]) -> None:
+        """Give those that needed more than their share another, the cheapest first."""
+        again = sorted((e for e in self._ended.values() if e.status.startswith("skipped") and e.asked > 0), key=_asked)
+        for i, ended in enumerate(again):
+            share = self._part(part(len(again) - i))
+            axis_share = share[0].limit if share else math.inf
+            if ended.asked <= axis_share:
+                self._try(ended.path, self._base(ended.path), share)
+
+    def _resumed(self, path: tuple[str, ...]) -> bool:
+        """Whether an earlier process has finished this, for a floor that makes no difference."""
+        ended, found = self._kept.ended(path), self._kept.of(path)
+        if ended is None or ended.status.startswith("skipped"):
+            return False
+        lost = [c for c in found if not c.has_module and self._margin(c).high >= 0]
+        stopped_short = ended.status.startswith("stopped") and found and self._margin(found[-1]).value >= 0
+        if lost or stopped_short:
+            self._kept.forget(path)
+            return False
+        self._candidates += found
+        self._ended[path] = ended
+        return True
+
+    # Combinations
+
+    def _combine(self) -> None:
+        self._stage = "combinations"
+        while (option := self._option()) is not None:
+            path, base = option
+            self._pairs.add(_labels(path))
+            if not self._resumed(path):
+                self._try(path, base, self._part(1 / 3))
+
+    def _option(self) -> tuple[tuple[str, ...], Candidate] | None:
+        """The most promising combination not tried yet."""
+        study, axis = self._study(), self.asked.axis
+        held = [c for c in self._candidates if study.holds(c) and len(c.path) < _DEEPEST]
+        best = min(study.per_use(c)[axis] for c in (self._original, *self._candidates) if study.holds(c))
+        base_cost = study.per_use(self._original)[axis]
+        alone = {
+            name: min(study.per_use(c)[axis] for c in steps) / base_cost
+            for name in self._methods
+            if (steps := [c for c in held if c.path == (name,)])
+        }
+        options: list[tuple[float, tuple[str, ...], Candidate]] = []
+        for base in _bases(held, study, axis):
+            path = (*base.path[:-1], f"{base.path[-1]}@{base.step}")
+            for name, share in alone.items():
+                new, predicted = (*path, name), study.per_use(base)[axis] * share
+                labels = _labels(new)
+                fresh = len(labels) == len(new) and new not in self._ended
+                if fresh and (predicted < _WORTH * best or labels in self._pairs):
+                    options.append((predicted, new, base))
+        if not options or not self._affordable():
+            return None
+        _, path, base = min(options, key=lambda o: (o[0], o[1]))
+        return path, base
+
+    def _leftovers(self) -> None:
+        """What was skipped for want of budget gets what is left."""
+        self._stage = "what was left out"
+        self._retry(lambda left: 1 / max(left, 1))
+
+    # One method on one module
+
+    def _try(self, path: tuple[str, ...], base: Candidate, budgets: Sequence[Budget]) -> None:
+        """Follow a method's curve until it ends, falls below the floor or has spent its share."""
+        self._tell(THEN.join(path))
+        self._candidates = [c for c in self._candidates if c.path != path]
+        if not self._affordable():
+            self._end(path, "skipped: the budget was spent before its turn")
+            return
+        if self._kept.begin(path) >= _KILLED:
+            self._end(path, f"failed: the process ended {_KILLED} times while it worked (killed, or out of memory)")
+            return
+        watch = _Stopwatch()
+        meter = Meter(budgets, self._meter, watch)
+        status, asked = "ok", 0.0
+        try:
+            status = self._follow(path, base, meter, watch)
+        except Refused as why:
+            status = f"refused: {why}"
+        except BudgetExhausted as exhausted:
+            asked = 0.0 if math.isnan(exhausted.asked) else exhausted.spent + exhausted.asked
+            status = f"skipped: needs {exhausted.axis}={asked:.4g} or more, its share was {exhausted.limit:.4g}"
+        except (KeyboardInterrupt, SystemExit):
+            self._kept.give_up(path)
+            raise
+        except Exception as error:  # whatever a method or a module of a user raises, the study goes on
+            status = f"failed: {_why(error)}"
+        self._end(path, status, asked)
+
+    def _follow(self, path: tuple[str, ...], base: Candidate, meter: Meter, watch: _Stopwatch) -> str:
+        method, module = self._methods[path[-1]], base.module()
+        module.eval()
+        problem = Original(module, self.workload, meter, self.module)
+        known = {c.step: c for c in self._kept.of(path)}
+        below = 0
+        for step, shrunk in enumerate(_stepping(method, problem, meter, self.asked.seed, watch)):
+            once = base.once.then(meter.spent)
+            candidate = known.get(step) or self._look(path, step, shrunk, once)
+            self._candidates.append(candidate)
+            self._save_bill()
+            self._tell(THEN.join(path))
+            margin = self._margin(candidate)
+            below = below + 1 if margin.value < 0 else 0
+            if margin.high < 0 or below == 2:
+                return f"stopped: below the floor from step {step + 1 - max(below, 1)} on"
+        return "ok"
+
+    def _look(self, path: tuple[str, ...], step: int, shrunk: Shrunk, once: Cost) -> Candidate:
+        """Measure what a method yielded: a few dev examples first, all where these leave hope."""
+        dev, module = self.workload.dev, shrunk.module
+        few = min(_SCREENED, max(len(dev) // 4, 1))
+        found = measure(module, self.workload, dev.rows(slice(0, few)), self._meter)
+        original = self._original.dev.scores
+        hope = self.asked.floor.margin(self.workload, found.scores, original[:few], _SURE).high >= 0
+        if hope and few < len(dev):
+            found = found.then(measure(module, self.workload, dev.rows(slice(few, len(dev))), self._meter))
+        candidate = Candidate(path, step, shrunk.note, once, found, self._original.quick, Path())
+        holds = self._margin(candidate).high >= 0
+        if holds:
+            quick = self._timed([self.module, module], _QUICK_S)[1]
+            candidate = replace(candidate, quick=quick)
+        else:  # not worth the time
+            unknown = Estimate(math.nan, math.nan, math.nan)
+            candidate = replace(candidate, quick=Latency(unknown, math.nan, unknown, math.nan, "not timed"))
+        return self._kept.add(candidate, module if holds else None)
+
+    def _timed(self, modules: Sequence[nn.Module], at_most_s: float) -> list[Latency]:
+        dev = self.workload.dev
+        at = np.linspace(0, len(dev) - 1, min(_TIMED, len(dev))).round().astype(int)
+        return latencies(modules, dev.rows(at.tolist()), at_most_s=at_most_s)
+
+    # The verdict
+
+    def _conclude(self) -> ShrinkStudy:
+        self._stage = "verifying on test"
+        study = self._study()
+        cheaper = [c for c in self._candidates if study.holds(c) and study.total(c) < study.total(self._original)]
+        finalists = sorted(cheaper, key=study.total)[:_FINALISTS]
+        verdicts: list[Verdict] = []
+        try:
+            finalists = self._finals(finalists)
+            verdicts = self._verify(finalists)
+        except BudgetExhausted as exhausted:
+            self._notices.append(f"the budget ended before all finalists were verified on test ({exhausted})")
+        return replace(self._study(), verdicts=verdicts, notices=tuple(self._notices))
+
+    def _finals(self, finalists: list[Candidate]) -> list[Candidate]:
+        """Time the finalists beside the original, all in the same rounds; in order of cost."""
+        if not finalists:
+            return []
+        todo = [self._original, *finalists]
+        if any(c.final is None for c in todo):
+            self._tell("timing the finalists")
+            self._all.admit(FREE).release()
+            modules = [self.module, *(c.module() for c in finalists)]
+            for c, found in zip(todo, self._timed(modules, _FINAL_S), strict=True):
+                self._replace(c, self._kept.add_final(c, found))
+        trouble = self._original.latency.trouble
+        if trouble and self.asked.axis in ("wall_s", "joules"):
+            self._notices.append(f"latency is unreliable: {trouble}")
+        names = {c.folder for c in finalists}
+        return sorted((c for c in self._candidates if c.folder in names), key=self._study().total)
+
+    def _verify(self, finalists: list[Candidate]) -> list[Verdict]:
+        """On test, one after the other until one holds; the allowed error is halved with each, so that all share it."""
+        self._tested(self._original)
+        base = self._original.test
+        assert base is not None
+        verdicts: list[Verdict] = []
+        passed, tail = False, TAIL
+        for candidate in finalists:
+            tail /= 2
+            c = self._tested(candidate)
+            assert c.test is not None
+            margin = self.asked.floor.margin(self.workload, c.test.scores, base.scores, tail)
+            why = self._why_not(c, margin)
+            if not why and passed:
+                why = "holds; another is cheaper"
+            passed = passed or not why
+            verdicts.append(Verdict(c, margin, tail, why))
+        return verdicts
+
+    def _why_not(self, c: Candidate, margin: Estimate) -> str:
+        study, axis = self._study(), self.asked.axis
+        if margin.low < 0:
+            return f"fails on test: margin {margin}"
+        if study.total(c) >= study.total(self._original):
+            return "holds, but is not cheaper"
+        if axis == "wall_s" and c.latency.ratio.high >= 1:
+            return f"holds, but is not shown to be faster ({c.latency.ratio} of the original's time)"
+        return ""
+
+    def _tested(self, c: Candidate) -> Candidate:
+        if c.test is not None:
+            return c
+        self._tell(f"{c.name} on test")
+        found = measure(c.module(), self.workload, self.workload.test, self._all)
+        tested = self._kept.add_test(c, found)
+        self._replace(c, tested)
+        self._save_bill()
+        return tested
+
+    # Bookkeeping
+
+    def _replace(self, old: Candidate, new: Candidate) -> None:
+        if old.folder == self._original.folder:
+            self._original = new
+        self._candidates = [new if c.folder == old.folder else c for c in self._candidates]
+
+    def _study(self) -> ShrinkStudy:
+        return ShrinkStudy(
+            self.workload,
+            self.asked,
+            self._original,
+            tuple(self._candidates),
+            tuple(self._ended.values()),
+            (),
+            Bill(self._clock(), self._all.by_role),
+            self._kept.folder,
+        )
+
+    def _margin(self, c: Candidate) -> Estimate:
+        scores = c.dev.scores
+        return self.asked.floor.margin(self.workload, scores, self._original.dev.scores[: len(scores)])
+
+    def _base(self, path: tuple[str, ...]) -> Candidate:
+        if len(path) == 1:
+            return self._original
+        *before, last = path[:-1]
+        name, _, step = last.rpartition("@")
+        return next(c for c in self._candidates if c.path == (*before, name) and c.step == int(step))
+
+    def _part(self, share: float) -> list[Budget]:
+        """A share of what the search may still spend."""
+        return [Budget(b.axis, max(share * self._meter.left(b.axis), 1e-9)) for b in self.asked.budgets]
+
+    def _affordable(self) -> bool:
+        return all(self._meter.left(b.axis) > 0 for b in self.asked.budgets)
+
+    def _end(self, path: tuple[str, ...], status: str, asked: float = 0.0) -> None:
+        self._ended[path] = self._kept.end(Ended(path, status, asked))
+        self._save_bill()
+
+    def _save_bill(self) -> None:
+        self._kept.write_bill(Bill(self._clock(), self._all.by_role))
+
+    def _tell(self, doing: str) -> None:
+        if self._watch is None:
+            return
+        study = self._study()
+        held = [c for c in self._candidates if study.holds(c)]
+        best = min(held, key=study.total, default=None)
+        axis = self.asked.axis
+        words = "" if best is None else f"{best.name} at {study.share(best, axis).value:.2f}x {axis}"
+        todo = [n for n in self._methods if (n,) not in self._ended]
+        self._watch(
+            Standing(
+                self._stage,
+                doing,
+                len(self._ended),
+                len(self._ended) + len(todo),
+                len(held),
+                words,
+                self._all.spent,
+                self._all.left("wall_s"),
+            )
+        )
+
+
+def _stepping(method: ShrinkMethod, problem: Original, meter: Meter, seed: int, watch: _Stopwatch) -> Iterator[Shrunk]:
+    """What a method yields, its own time running only while it works."""
+    torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
+    running = method.run(problem, meter, np.random.default_rng(seed))
+    while True:
+        watch.start()
+        try:
+            shrunk = next(running)
+        except StopIteration:
+            return
+        finally:
+            watch.stop()
+        shrunk.module.eval()
+        yield shrunk
+
+
+def _bases(held: Sequence[Candidate], study: ShrinkStudy, axis: Axis) -> list[Candidate]:
+    """What combinations start from: of each curve the cheapest step that holds, and the last gentler one."""
+    by_path: dict[tuple[str, ...], list[Candidate]] = {}
+    for c in held:
+        by_path.setdefault(c.path, []).append(c)
+    return [c for steps in by_path.values() for c in sorted(steps, key=lambda c: study.per_use(c)[axis])[:2]]
+
+
+def _labels(path: Sequence[str]) -> frozenset[str]:
+    """The methods of a path without steps and fields."""
+    return frozenset(word.partition("@")[0].partition("(")[0] for word in path)
+
+
+def _asked(ended: Ended) -> float:
+    return ended.asked
+
+
+def _why(error: Exception) -> str:
+    words = (str(error).strip().splitlines() or [""])[0]
+    if isinstance(error, MemoryError) or "allocate memory" in words or "not enough memory" in words:
+        return f"out of memory ({words or 'MemoryError'})"
+    return f"{type(error).__name__}: {words}"
