@@ -145,12 +145,10 @@ def _facts(study: Any) -> dict[str, object]:
             {
                 "name": t.name if t.candidate is None else t.candidate.name,
                 "note": "" if t.candidate is None else t.candidate.note,
-                "quality": None if t.quality is None else [t.quality.value, t.quality.low, t.quality.high],
-                "shares": {axis: [e.value, e.low, e.high] for axis, e in t.shares.items()},
+                "quality": _ends(t.quality),
+                "shares": {axis: _ends(e) for axis, e in t.shares.items()},
                 "once": None if t.candidate is None else t.candidate.once.as_dict(),
-                "break_even": None
-                if t.break_even is None
-                else [t.break_even.value, t.break_even.low, t.break_even.high],
+                "break_even": _ends(t.break_even),
                 "verdict": t.verdict,
             }
             for t in study.techniques
