@@ -126,6 +126,27 @@ def test_a_budget_stops_before_the_operator_that_would_exceed_it():
     assert set(meter.by_role) == {"train"}
 
 
+def test_int8_kernels_are_stopped_before_they_run_too():
+    weight = torch.quantize_per_channel(
+        torch.randn(8, D), torch.ones(8), torch.zeros(8, dtype=torch.long), 0, torch.qint8
+    )
+    products = 2 * B * D * 8
+
+    def run(meter):
+        with OpMeter(meter):
+            packed = torch.ops.quantized.linear_prepack(weight, None)
+            torch.ops.quantized.linear_dynamic(torch.randn(B, D), packed, reduce_range=True)
+
+    free = Meter()
+    run(free)
+    assert free.spent.flops == products
+    for budget in (Budget("flops", products - 1), Budget("bytes_moved", free.spent.bytes_moved - 1)):
+        meter = Meter([budget])
+        with pytest.raises(BudgetExhausted):
+            run(meter)
+        assert meter.spent[budget.axis] <= budget.limit
+
+
 def test_all_that_was_spent_is_charged():
     meter = Meter()
     with OpMeter(meter, "verify") as ops:

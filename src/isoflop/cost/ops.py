@@ -290,6 +290,8 @@ def _spent(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: obj
 
 def _quantised(func: Any, args: tuple[Any, ...], out: Sequence[Tensor], moved: float) -> tuple[float, float, float]:
     """An operator over packed 8-bit weights, whose size follows from the shapes around it."""
+    if "prepack" in func.name():
+        return 0.0, 0.0, 2 * moved  # reads a weight and writes it in another order
     if "linear" not in func.name() or not out or not isinstance(args[0], Tensor):
         return math.nan, 0.0, math.nan
     inputs, outputs = args[0].shape[-1], out[0].shape[-1]
@@ -301,7 +303,12 @@ def _on_meta(value: object) -> object:
 
 
 def _foreseen(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Cost:
-    """What an operator will spend, from its shapes; what cannot be worked out counts as free until it has run."""
+    """What an operator will spend, from its shapes; one that has none without values writes as much as it reads."""
+    if func.namespace == "quantized" and "linear_dynamic" in func.name():
+        weight, _ = args[1].unpack()
+        shape = (*args[0].shape[:-1], len(weight))
+        flops, _, moved = _spent(func, args, kwargs, torch.empty(shape, dtype=args[0].dtype, device="meta"))
+        return Cost(flops=flops, bytes_moved=moved)
     try:
         on_meta = cast(
             tuple[tuple[Any, ...], dict[str, Any]],
@@ -312,5 +319,5 @@ def _foreseen(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Co
         out = func(*on_meta[0], **on_meta[1])
         flops, _, moved = _spent(func, *on_meta, out)
     except (NotImplementedError, RuntimeError, TypeError):
-        return Cost()
+        return Cost(bytes_moved=0.0 if func.is_view else 2.0 * sum(map(_bytes, _tensors([args, kwargs]))))
     return Cost(flops=flops, bytes_moved=moved)
