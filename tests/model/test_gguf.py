@@ -202,7 +202,7 @@ def test_an_architecture_that_cannot_be_read_is_named(tiny, tmp_path):
 
 def test_known_names_are_pulled_and_paths_are_not(path, monkeypatch):
     pulled = []
-    monkeypatch.setattr(room, "pull", lambda name: pulled.append(name) or path)
+    monkeypatch.setattr(room, "pull", lambda name: pulled.append(name) or [path])
     assert load("gguf:smollm2-135m").name == "gguf:smollm2-135m"
     assert load(f"gguf:{path}").name == f"gguf:{path}"
     assert pulled == ["smollm2-135m"]

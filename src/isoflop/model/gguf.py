@@ -19,7 +19,7 @@ from isoflop.model.base import LM, Message, ModelError, Prompt, Request, Sample
 from isoflop.model.engine import Drawn, Engine, Job
 from isoflop.model.gguf_header import GgufHeader, read_header
 from isoflop.model.paged import KV_VALUE_BYTES, Graph, Ints
-from isoflop.model.pull import KNOWN, cache_dir, file_digest, path_of, pull
+from isoflop.model.pull import KNOWN, absent, cache_dir, file_digest, pull
 
 _KV_BYTES = 2 << 30  # room for keys and values; memory is taken as it is used
 
@@ -74,19 +74,20 @@ class Gguf(LM):
     @classmethod
     def open(cls, rest: str) -> Gguf:
         """The model that `rest` names: a known one (fetched if it is not here yet), or a path to a `.gguf` file."""
-        if rest in KNOWN:
-            return cls(pull(rest), f"gguf:{rest}")
+        if rest in KNOWN and KNOWN[rest].gguf:
+            return cls(pull(rest)[0], f"gguf:{rest}")
         path = Path(rest).expanduser()
         if not rest.endswith(".gguf") and not path.exists():
-            raise ValueError(f"gguf:{rest} names neither a .gguf file nor a known model ({', '.join(KNOWN)})")
+            raise ValueError(f"gguf:{rest} names neither a .gguf file nor a known model ({', '.join(cls.known())})")
         return cls(path)
 
     @classmethod
     def known(cls) -> Mapping[str, str]:
         """What `isoflop pull` knows."""
         return {
-            name: f"{k.download_bytes / 1e6:.0f} MB, {k.licence}{', fetched' if path_of(k).exists() else ''}"
+            name: f"{k.download_bytes / 1e6:.0f} MB, {k.licence}{'' if absent(name) else ', fetched'}"
             for name, k in KNOWN.items()
+            if k.gguf
         }
 
     async def generate(self, request: Request, arrived: Callable[[int, Sample], None]) -> None:
