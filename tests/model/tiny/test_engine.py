@@ -3,12 +3,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from isoflop.cost import in_sequence
 from isoflop.model.base import Sampling
 from isoflop.model.tiny.decoder import Decoder, architecture_for
-from isoflop.model.tiny.engine import Engine, Job, scored, uniforms
+from isoflop.model.tiny.engine import Engine, Job, Network, scored, uniforms
 
 torch.set_num_threads(1)
 
@@ -118,18 +117,25 @@ def test_stop_strings_end_a_sample_and_stay_out_of_its_text():
     assert hit > 10
 
 
-def test_a_prompt_of_many_samples_is_computed_once_and_costs_are_what_torch_counts():
-    prompt, seeds = "1234567:", range(32)  # 16-fold, so that no row is padding
-    engine = Engine(NETWORK, 32)
-    with FlopCounterMode(display=False) as counter:
-        (samples,), _ = drawn(engine, job(prompt, seeds, Sampling(max_tokens=4)))
-    shape, T = A.shape, len(prompt)
+def test_a_prompt_of_many_samples_is_computed_once_and_what_is_charged_is_what_is_computed(monkeypatch):
+    prompt, seeds = "1234567:", range(32)
+    engine, shape, T = Engine(NETWORK, 32), A.shape, len(prompt)
+    computed, forward = [0], Network.forward
+
+    def counted(self, tokens, positions, pages, seen, ends):
+        keys = int(sum(seen).sum())
+        computed[0] += 4 * A.layers * A.width * keys + 2 * len(tokens) * (
+            A.layers * shape.layer_params + shape.head_params
+        )
+        return forward(self, tokens, positions, pages, seen, ends)
+
+    monkeypatch.setattr(Network, "forward", counted)
+    (samples,), _ = drawn(engine, job(prompt, seeds, Sampling(max_tokens=4)))
     assert samples[0].cost.tokens_in == T
     assert all(s.cost.tokens_in == 0 and s.cost.tokens_cached == T for s in samples[1:])
     expected = shape.flops(T) + sum(shape.flops(len(s.token_ids) - 1, T, len(s.token_ids) - 1) for s in samples)
     assert in_sequence(s.cost for s in samples).flops == expected
-    # what was computed is more only by padding: keys to 32, the prompt to 32, rows to 16 when slots have ended
-    assert expected < counter.get_total_flops() < 3 * expected
+    assert computed[0] == expected + 2 * (T - 1) * shape.head_params  # logits of all of the prompt, one of them needed
     bytes_ = sum(s.cost.bytes_moved for s in samples)
     steps = max(len(s.token_ids) for s in samples) - 1
     assert bytes_ > engine.weight_bytes * (1 + steps)
@@ -155,6 +161,20 @@ def test_a_cancelled_job_leaves_and_the_others_stay_as_they_are():
         found.update({(f.job, f.slot): f.sample for f in engine.step()})
     (alone,), _ = drawn(Engine(NETWORK, 32), job("1:", range(8)))
     assert [told(found[stay, slot]) for slot in range(8)] == [told(s) for s in alone]
+
+
+def test_a_job_that_comes_while_others_are_taken_in_waits_for_the_next_step(monkeypatch):
+    engine, read, late = Engine(NETWORK, 16), Network.read, job("22:", range(4))
+
+    def read_slowly(self, *asked):
+        if late not in engine._jobs:
+            engine.submit(late)  # as another thread may at any time
+        return read(self, *asked)
+
+    monkeypatch.setattr(Network, "read", read_slowly)
+    (samples,), _ = drawn(engine, job("1:", range(4)))
+    assert len(samples) == 4
+    assert len(engine._free) == 17 * (-(-A.context // 16) + 1)  # every page was given back
 
 
 def test_the_longest_response_ends_with_the_context():

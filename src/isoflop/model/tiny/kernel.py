@@ -1,0 +1,484 @@
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUntypedFunctionDecorator=false
+# pyright: reportMissingTypeArgument=false, reportUnknownLambdaType=false, reportMissingTypeStubs=false
+"""One pass of a decoder over a batch of tokens, compiled by numba (LLVM; no compiler on the user's machine is needed).
+
+A batch is rows, each one token of some sequence; decoding (one row a sequence) and reading a prompt (all its rows at
+once) are the same pass. Every row is computed by its own chain of fused multiply-adds, in an order that the network's
+shape fixes; so a row's bits do not depend on the rows beside it, on their number, or on the threads. That is why the
+matrix product here is ours and not a BLAS, whose order of summation depends on a row's place in the batch (OpenBLAS on
+AVX2: for every batch size tried). It is as fast, because the shapes are small: `python -m benchmarks.tiny`.
+
+All of it works on `Lanes`, sixteen floats at a time, which LLVM puts into as many registers as the machine needs: one
+on AVX-512, two on AVX2, four on NEON. The first half of this file is that type, the second half the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numba
+import numpy as np
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+from numpy.typing import NDArray
+
+F = TypeVar("F", bound=Callable[..., Any])
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+LANES = 16
+"""Floats that are computed together; also the width of a head and the tokens of a page."""
+TILE = 6
+"""Rows of a matrix product that are computed together."""
+VECTORS = 4 if binding.get_host_cpu_features().get("avx512f", False) else 1
+"""Lanes of a matrix product's columns that are computed together: the sums of TILE rows must fit the registers."""
+_LOW = np.float32(-3e38)
+
+
+def compiled(function: F) -> F:
+    """Compile a function when it is first called, and keep the code beside this file for the next process."""
+    try:
+        return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    except RuntimeError:  # nowhere to keep it
+        return cast(F, numba.njit(nogil=True, error_model="numpy")(function))
+
+
+# Sixteen floats
+
+_FLOAT, _INT = ir.FloatType(), ir.IntType(32)
+_VECTOR, _INTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
+
+
+def instruction(generate: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of compiled code, given as what types its arguments and writes its LLVM instructions."""
+    return cast(Callable[..., Any], intrinsic(generate))
+
+
+class Lanes(types.Type):
+    """The type of sixteen floats in registers."""
+
+    def __init__(self) -> None:
+        super().__init__(name="Lanes")
+
+
+_lanes = Lanes()
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _VECTOR)
+
+
+def _constant(value: float) -> Any:
+    return ir.Constant(_VECTOR, [float(np.float32(value))] * LANES)
+
+
+def _called(b: Any, name: str, *args: Any) -> Any:
+    """The result of an LLVM intrinsic that takes and gives vectors."""
+    kind = ir.FunctionType(_VECTOR, [_VECTOR] * len(args))
+    return b.call(cgutils.get_or_insert_function(b.module, kind, f"llvm.{name}.v{LANES}f32"), args)
+
+
+def _repeated(b: Any, x: Any, vector: Any) -> Any:
+    one = b.insert_element(ir.Constant(vector, ir.Undefined), x, ir.Constant(_INT, 0))
+    return b.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(_INTS, [0] * LANES))
+
+
+def _data(context: Any, b: Any, kind: Any, array: Any, at: Any) -> Any:
+    """The address of an element of a flat array."""
+    return b.gep(context.make_array(kind)(context, b, array).data, [at])
+
+
+def _loaded(b: Any, address: Any) -> Any:
+    found = b.load(b.bitcast(address, _VECTOR.as_pointer()))
+    found.align = 4
+    return found
+
+
+def _stored(b: Any, x: Any, address: Any) -> None:
+    b.store(x, b.bitcast(address, _VECTOR.as_pointer())).align = 4
+
+
+@instruction
+def load(_: Any, array: Any, at: Any) -> Any:
+    """Lanes array[at : at + 16] of a flat array."""
+    return _lanes(array, types.intp), lambda c, b, s, a: _loaded(b, _data(c, b, s.args[0], a[0], a[1]))
+
+
+@instruction
+def store(_: Any, array: Any, at: Any, x: Any) -> Any:
+    """Put lanes into array[at : at + 16]."""
+
+    def generate(c: Any, b: Any, s: Any, a: Any) -> Any:
+        _stored(b, a[2], _data(c, b, s.args[0], a[0], a[1]))
+        return c.get_dummy_value()
+
+    return types.void(array, types.intp, _lanes), generate
+
+
+@instruction
+def splat(_: Any, x: Any) -> Any:
+    """The same float in all lanes."""
+    return _lanes(types.float32), lambda c, b, s, a: _repeated(b, a[0], _VECTOR)
+
+
+@instruction
+def fma(_: Any, x: Any, y: Any, z: Any) -> Any:
+    """x * y + z, rounded once."""
+    return _lanes(_lanes, _lanes, _lanes), lambda c, b, s, a: _called(b, "fma", *a)
+
+
+def _binary(name: str) -> Any:
+    @instruction
+    def operation(_: Any, x: Any, y: Any) -> Any:
+        return _lanes(_lanes, _lanes), lambda c, b, s, a: getattr(b, name)(*a)
+
+    return operation
+
+
+add, sub, mul, div = map(_binary, ("fadd", "fsub", "fmul", "fdiv"))
+
+
+@instruction
+def rotated(_: Any, x: Any) -> Any:
+    """The lanes 8 to 15, then 0 to 7."""
+    order = ir.Constant(_INTS, [(i + LANES // 2) % LANES for i in range(LANES)])
+    return _lanes(_lanes), lambda c, b, s, a: b.shuffle_vector(a[0], ir.Constant(_VECTOR, ir.Undefined), order)
+
+
+def _folded(b: Any, x: Any, combine: Callable[[Any, Any], Any]) -> Any:
+    """All lanes combined, as a tree whose order is fixed."""
+    for half in (8, 4, 2, 1):
+        order = ir.Constant(_INTS, [(i + half) % LANES for i in range(LANES)])
+        x = combine(x, b.shuffle_vector(x, ir.Constant(_VECTOR, ir.Undefined), order))
+    return b.extract_element(x, ir.Constant(_INT, 0))
+
+
+@instruction
+def total(_: Any, x: Any) -> Any:
+    """The sum of all lanes."""
+    return types.float32(_lanes), lambda c, b, s, a: _folded(b, a[0], b.fadd)
+
+
+@instruction
+def largest(_: Any, x: Any) -> Any:
+    """The largest lane."""
+    return types.float32(_lanes), lambda c, b, s, a: _folded(b, a[0], lambda x, y: _called(b, "maxnum", x, y))
+
+
+@instruction
+def first(_: Any, x: Any, count: Any, other: Any) -> Any:
+    """The first `count` lanes, and `other` in the rest."""
+
+    def generate(c: Any, b: Any, s: Any, a: Any) -> Any:
+        count = _repeated(b, b.trunc(a[1], _INT), _INTS)
+        kept = b.icmp_signed("<", ir.Constant(_INTS, list(range(LANES))), count)
+        return b.select(kept, a[0], _repeated(b, a[2], _VECTOR))
+
+    return _lanes(_lanes, types.intp, types.float32), generate
+
+
+@instruction
+def exp(_: Any, x: Any) -> Any:
+    """e to the x, for x up to 88, to 2e-7: two to the whole part by the exponent's bits, a polynomial for the rest."""
+
+    def generate(c: Any, b: Any, s: Any, a: Any) -> Any:
+        x = _called(b, "maxnum", a[0], _constant(-87.0))
+        whole = _called(b, "rint", b.fmul(x, _constant(1.4426950408889634)))
+        rest = _called(b, "fma", whole, _constant(-0.693145751953125), x)
+        rest = _called(b, "fma", whole, _constant(-1.428606765330187e-06), rest)
+        p = _constant(1 / 720)
+        for coefficient in (1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0):
+            p = _called(b, "fma", p, rest, _constant(coefficient))
+        power = b.add(b.fptosi(whole, _INTS), ir.Constant(_INTS, [127] * LANES))
+        return b.fmul(p, b.bitcast(b.shl(power, ir.Constant(_INTS, [23] * LANES)), _VECTOR))
+
+    return _lanes(_lanes), generate
+
+
+def _tile(rows: int) -> Any:
+    """A product of some rows of x with a panel of w, its sums in registers from the first to the last column of x."""
+
+    @instruction
+    def tile(_: Any, x: Any, at: Any, depth: Any, w: Any, panel: Any, out: Any, to: Any, columns: Any) -> Any:
+        def generate(c: Any, b: Any, s: Any, a: Any) -> Any:
+            x, w, out = (_data(c, b, s.args[i], a[i], a[i + 1]) for i in (0, 3, 5))
+            depth, columns = a[2], a[7]
+            place = depth.type
+            sums = [[cgutils.alloca_once(b, _VECTOR) for _ in range(VECTORS)] for _ in range(rows)]
+            for cell in (cell for row in sums for cell in row):
+                b.store(_constant(0.0), cell)
+            starts = [b.gep(x, [b.mul(depth, ir.Constant(place, r))]) for r in range(rows)]
+            with cgutils.for_range(b, depth) as loop:
+                line = b.gep(w, [b.mul(loop.index, ir.Constant(place, LANES * VECTORS))])
+                weights = [_loaded(b, b.gep(line, [ir.Constant(place, LANES * v)])) for v in range(VECTORS)]
+                for row, start in zip(sums, starts, strict=True):
+                    value = _repeated(b, b.load(b.gep(start, [loop.index])), _VECTOR)
+                    for cell, weight in zip(row, weights, strict=True):
+                        b.store(_called(b, "fma", value, weight, b.load(cell)), cell)
+            for r, row in enumerate(sums):
+                line = b.gep(out, [b.mul(columns, ir.Constant(place, r))])
+                for v, cell in enumerate(row):
+                    _stored(b, b.load(cell), b.gep(line, [ir.Constant(place, LANES * v)]))
+            return c.get_dummy_value()
+
+        i = types.intp
+        return types.void(x, i, i, w, i, out, i, i), generate
+
+    return tile
+
+
+_tile_of_many, _tile_of_one = _tile(TILE), _tile(1)
+
+
+# The network
+
+
+class Weights(NamedTuple):
+    """A decoder's matrices, arranged for the pass: norms and the attention's scale folded in, all but the embedding in
+    panels [layers,] [panels, rows, 16 * VECTORS] of columns, filled up with zeros."""
+
+    embedding: Floats
+    qkv: Floats
+    out: Floats
+    gate_up: Floats
+    down: Floats
+    head: Floats
+
+
+class Rows(NamedTuple):
+    """B tokens, each the newest of its sequence as far as its row is concerned.
+
+    A sequence's keys and values are in pages of 16 tokens: those of its prompt, shared by all that continue it, and
+    then its own. Rows of one sequence in one pass see each other's.
+
+    Args:
+        tokens: what they are [B].
+        turns: cosines and signed sines of their positions [B, 2 * 16].
+        pages: of each row's sequence [B, P].
+        shared: tokens of the prompt that come before (count) [B].
+        own: tokens of its own, this one the last (count) [B].
+    """
+
+    tokens: Ints
+    turns: Floats
+    pages: Ints
+    shared: Ints
+    own: Ints
+
+
+def panels(matrix: Floats) -> Floats:
+    """A matrix [..., K, N] as `product` takes it, [..., panels, K, 16 * VECTORS]."""
+    *before, K, N = matrix.shape
+    width = LANES * VECTORS
+    filled = np.zeros((*before, K, -(-N // width) * width), np.float32)
+    filled[..., :N] = matrix
+    return np.ascontiguousarray(np.swapaxes(filled.reshape(*before, K, -1, width), -3, -2))
+
+
+@compiled
+def product(x: Floats, w: Floats, out: Floats) -> None:
+    """x [B, K] times panels w [panels, K, 16 * VECTORS] into out [B, panels * 16 * VECTORS]."""
+    (B, K), (P, _, width) = x.shape, w.shape
+    N = P * width
+    x_, w_, out_ = x.reshape(-1), w.reshape(-1), out.reshape(-1)
+    whole = B - B % TILE
+    for p in range(P):
+        for i in range(0, whole, TILE):
+            _tile_of_many(x_, i * K, K, w_, p * K * width, out_, i * N + p * width, N)
+        for i in range(whole, B):
+            _tile_of_one(x_, i * K, K, w_, p * K * width, out_, i * N + p * width, N)
+
+
+@compiled
+def _normed(x: Floats, y: Floats) -> None:
+    """Rows [B, D] over their root mean square."""
+    (B, D), x_, y_ = x.shape, x.reshape(-1), y.reshape(-1)
+    for at in range(0, B * D, D):
+        squares = splat(np.float32(0))
+        for i in range(at, at + D, LANES):
+            squares = fma(load(x_, i), load(x_, i), squares)
+        scale = splat(np.float32(1) / np.sqrt(total(squares) / np.float32(D) + np.float32(1e-5)))
+        for i in range(at, at + D, LANES):
+            store(y_, i, mul(load(x_, i), scale))
+
+
+@compiled
+def _add(x: Floats, y: Floats) -> None:
+    """Add to x [B, D] the first columns of y."""
+    (B, D), N, x_, y_ = x.shape, y.shape[1], x.reshape(-1), y.reshape(-1)
+    for b in range(B):
+        for i in range(0, D, LANES):
+            store(x_, b * D + i, add(load(x_, b * D + i), load(y_, b * N + i)))
+
+
+@compiled
+def _gated(gate_up: Floats, y: Floats) -> None:
+    """silu(gate) * up of [B, 2 H] into y [B, H] (SwiGLU)."""
+    (B, H), N, from_, y_ = y.shape, gate_up.shape[1], gate_up.reshape(-1), y.reshape(-1)
+    zero, one = splat(np.float32(0)), splat(np.float32(1))
+    for b in range(B):
+        for i in range(0, H, LANES):
+            gate = load(from_, b * N + i)
+            silu = div(gate, add(one, exp(sub(zero, gate))))
+            store(y_, b * H + i, mul(silu, load(from_, b * N + H + i)))
+
+
+@compiled
+def _keep(qkv: Floats, rows: Rows, cache: Floats, heads: int) -> None:
+    """Turn queries and keys by their positions, and put keys and values of a layer where the pages have them.
+
+    A page of a head is its keys [16 of the width, 16 tokens], then its values [16 tokens, 16 of the width].
+    """
+    (B, N), kv_heads = qkv.shape, cache.shape[1]
+    qkv_, turns_, cache_ = qkv.reshape(-1), rows.turns.reshape(-1), cache.reshape(-1)
+    for b in range(B):
+        cos, sin = load(turns_, b * 2 * LANES), load(turns_, b * 2 * LANES + LANES)
+        for at in range(b * N, b * N + (heads + kv_heads) * LANES, LANES):
+            x = load(qkv_, at)
+            store(qkv_, at, fma(rotated(x), sin, mul(x, cos)))
+        own = rows.own[b] - 1
+        page = rows.pages[b, (rows.shared[b] + LANES - 1) // LANES + own // LANES]
+        for g in range(kv_heads):
+            to, key = (page * kv_heads + g) * 2 * LANES * LANES, b * N + (heads + g) * LANES
+            for d in range(LANES):
+                cache_[to + d * LANES + own % LANES] = qkv_[key + d]
+            store(cache_, to + (LANES + own % LANES) * LANES, load(qkv_, key + kv_heads * LANES))
+
+
+@compiled
+def _attend(qkv: Floats, rows: Rows, cache: Floats, heads: int, out: Floats) -> None:
+    """What each row's heads gather from the tokens that it sees, itself included, into out [B, heads * 16]."""
+    (B, N), kv_heads = qkv.shape, cache.shape[1]
+    qkv_, cache_, out_ = qkv.reshape(-1), cache.reshape(-1), out.reshape(-1)
+    weights = np.empty(rows.pages.shape[1] * LANES, np.float32)
+    starts, counts = np.empty(rows.pages.shape[1], np.int64), np.empty(rows.pages.shape[1], np.int64)
+    zero = splat(np.float32(0))
+    for b in range(B):
+        before = (rows.shared[b] + LANES - 1) // LANES
+        pages = before + (rows.own[b] + LANES - 1) // LANES
+        for p in range(pages):
+            left = rows.shared[b] - p * LANES if p < before else rows.own[b] - (p - before) * LANES
+            counts[p] = min(left, LANES)
+        for h in range(heads):
+            for p in range(pages):
+                starts[p] = (rows.pages[b, p] * kv_heads + h // (heads // kv_heads)) * 2 * LANES * LANES
+            top, query = _LOW, b * N + h * LANES
+            for p in range(pages):
+                even, odd = zero, zero  # two sums, as one waits for its own last addition
+                for d in range(0, LANES, 2):
+                    even = fma(splat(qkv_[query + d]), load(cache_, starts[p] + d * LANES), even)
+                    odd = fma(splat(qkv_[query + d + 1]), load(cache_, starts[p] + (d + 1) * LANES), odd)
+                scores = first(add(even, odd), counts[p], _LOW)
+                top = max(top, largest(scores))
+                store(weights, p * LANES, scores)
+            sums = zero
+            for p in range(pages):
+                weight = first(exp(sub(load(weights, p * LANES), splat(top))), counts[p], np.float32(0))
+                sums = add(sums, weight)
+                store(weights, p * LANES, weight)
+            even, odd = zero, zero
+            for p in range(pages):
+                values = starts[p] + LANES * LANES
+                for t in range(0, LANES, 2):  # those that are not there have weight 0
+                    even = fma(splat(weights[p * LANES + t]), load(cache_, values + t * LANES), even)
+                    odd = fma(splat(weights[p * LANES + t + 1]), load(cache_, values + (t + 1) * LANES), odd)
+            store(out_, (b * heads + h) * LANES, div(add(even, odd), splat(total(sums))))
+
+
+@compiled
+def forward(rows: Rows, weights: Weights, cache: Floats, logits: Floats) -> None:
+    """Advance sequences by rows of new tokens: their keys and values into the cache, and what comes next.
+
+    Args:
+        rows: B tokens.
+        weights: of L layers of width D.
+        cache: keys and values [L, pages, kv_heads, 2 * 16 * 16].
+        logits: where those after each row go [B, V or more].
+    """
+    B, D, width = len(rows.tokens), weights.embedding.shape[1], LANES * VECTORS
+    x, y, gathered = np.empty((B, D), np.float32), np.empty((B, D), np.float32), np.empty((B, D), np.float32)
+    qkv = np.empty((B, weights.qkv.shape[1] * width), np.float32)
+    stream = np.empty((B, weights.out.shape[1] * width), np.float32)
+    gate_up = np.empty((B, weights.gate_up.shape[1] * width), np.float32)
+    hidden = np.empty((B, weights.down.shape[2]), np.float32)
+    for b in range(B):
+        x[b] = weights.embedding[rows.tokens[b]]
+    for layer in range(len(cache)):
+        _normed(x, y)
+        product(y, weights.qkv[layer], qkv)
+        _keep(qkv, rows, cache[layer], D // LANES)
+        _attend(qkv, rows, cache[layer], D // LANES, gathered)
+        product(gathered, weights.out[layer], stream)
+        _add(x, stream)
+        _normed(x, y)
+        product(y, weights.gate_up[layer], gate_up)
+        _gated(gate_up, hidden)
+        product(hidden, weights.down[layer], stream)
+        _add(x, stream)
+    _normed(x, y)
+    product(y, weights.head, logits)
+
+
+@compiled
+def draw(
+    logits: Floats,
+    vocabulary: int,
+    temperature: NDArray[np.float64],
+    top_p: NDArray[np.float64],
+    uniform: NDArray[np.float64],
+) -> tuple[Ints, NDArray[np.float64]]:
+    """A token for each row of logits [B, V or more], and its log-probability (nats); never token 0, the padding.
+
+    By inversion of the cumulated probabilities of the nucleus, or the best at temperature 0.
+    """
+    B = len(logits)
+    tokens, logprobs, p = np.empty(B, np.int64), np.empty(B), np.empty(vocabulary)
+    for b in range(B):
+        best = 1
+        for v in range(2, vocabulary):
+            best = v if logits[b, v] > logits[b, best] else best
+        top, everything = np.float64(logits[b, best]), 0.0
+        for v in range(1, vocabulary):
+            everything += np.exp(np.float64(logits[b, v]) - top)
+        token = best
+        if temperature[b] > 0:
+            mass = 0.0
+            for v in range(1, vocabulary):
+                p[v] = np.exp((np.float64(logits[b, v]) - top) / temperature[b])
+                mass += p[v]
+            if top_p[b] < 1:
+                mass = _nucleus(p, top_p[b] * mass)
+            below = 0.0
+            for v in range(1, vocabulary):
+                if p[v] > 0:
+                    token = v
+                    below += p[v]
+                    if below > uniform[b] * mass:
+                        break
+        tokens[b], logprobs[b] = token, np.float64(logits[b, token]) - top - np.log(everything)
+    return tokens, logprobs
+
+
+@compiled
+def _nucleus(p: NDArray[np.float64], enough: float) -> float:
+    """Keep the fewest of p[1:] that reach `enough`, largest first, and set the others to 0; the mass that is left."""
+    kept, mass = np.zeros(len(p), np.bool_), 0.0
+    while mass < enough:
+        best = 0
+        for v in range(1, len(p)):
+            if not kept[v] and (best == 0 or p[v] > p[best]):
+                best = v
+        if best == 0:
+            break
+        kept[best] = True
+        mass += p[best]
+    for v in range(1, len(p)):
+        if not kept[v]:
+            p[v] = 0.0
+    return mass
