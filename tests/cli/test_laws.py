@@ -13,7 +13,7 @@ import pytest
 from isoflop.cli.laws import number
 from isoflop.law.chinchilla import Chinchilla
 from isoflop.law.find import names
-from isoflop.law.fit import load
+from isoflop.law.fitted import load
 
 TRUTH = {"E": 1.8, "A": 400.0, "B": 1500.0, "alpha": 0.34, "beta": 0.36}
 FIT = ("fit", "runs.csv", "--law", "chinchilla", "--draws", "40")
@@ -66,7 +66,7 @@ def test_a_fit_prints_all_that_a_reader_must_know(fitted):
     assert "by profile" in words
     assert re.search(r"\d+% of the starts agree; condition number \d.*; lack of fit p = ", words)
     assert "parameters counted: not said (--counted)" in words
-    assert "! 1 degrees of freedom: intervals rest on few runs" in words
+    assert "! 4 degrees of freedom: intervals rest on few runs" in words
     assert "parameters counted: without embeddings" in fitted(*FIT, "--counted", "without embeddings").stdout
 
 

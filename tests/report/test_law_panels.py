@@ -7,7 +7,9 @@ import pytest
 
 from isoflop.law.engine import Objective
 from isoflop.law.find import law
-from isoflop.law.fit import Fit, Uncertainty, fit_arrays
+from isoflop.law.fit import Uncertainty, fit_arrays
+from isoflop.law.fitted import Fit
+from isoflop.law.spend import optimum
 from isoflop.report import law_page
 from isoflop.report.law_panels import panels
 
@@ -33,7 +35,7 @@ def test_a_law_of_size_and_data_is_the_best_of_each_budget():
     curve, _ = panels(fit)
     assert curve.across == "training FLOP"
     np.testing.assert_allclose(curve.x, 6 * fit.x[0] * fit.x[1])
-    assert curve.line[1, 3] == pytest.approx(float(fit.optimum(float(curve.line[0, 3])).loss.value))
+    assert curve.line[1, 3] == pytest.approx(float(optimum(fit, float(curve.line[0, 3])).loss.value))
     assert np.all(np.diff(curve.line[1]) < 0)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from isoflop.claim.base import Claim, Finding, Size
 from isoflop.law.base import crossed
 from isoflop.law.engine import Floats, Objective
-from isoflop.law.fit import Fit, Uncertainty, fit_arrays
+from isoflop.law.fit import Uncertainty, fit_arrays
+from isoflop.law.fitted import Fit
 from isoflop.law.float_quantisation import FloatQuantisation, Layout, best_layout, critical_tokens
 
 # Sun et al. 2025, arXiv 2501.02423: the fitted constants, the layouts of figure 5, and the critical data sizes of a 1B

@@ -11,7 +11,8 @@ from isoflop.claim.base import Claim, Finding, Size, Value
 from isoflop.claim.public_runs import public_runs
 from isoflop.law.base import Law
 from isoflop.law.engine import Floats, Objective
-from isoflop.law.fit import Fit, Uncertainty, fit_arrays
+from isoflop.law.fit import Uncertainty, fit_arrays
+from isoflop.law.fitted import Fit
 from isoflop.law.power import Power
 from isoflop.law.power_floor import PowerFloor
 

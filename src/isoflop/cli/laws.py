@@ -21,8 +21,12 @@ from isoflop.law.base import Interval
 from isoflop.law.choose import Choice, choose, law_classes, wanted_fields
 from isoflop.law.columns import read
 from isoflop.law.engine import Objective
-from isoflop.law.fit import By, Estimate, Fit, Prediction, Uncertainty, load
+from isoflop.law.fit import Uncertainty
 from isoflop.law.fit import fit as fit_law
+from isoflop.law.fitted import By, Estimate, Fit, Prediction, load
+from isoflop.law.spend import compare as compare_laws
+from isoflop.law.spend import next_run as next_runs
+from isoflop.law.spend import optimum as best_split
 from isoflop.record.file import replacing
 
 _TIMES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18, "Z": 1e21, "Y": 1e24}
@@ -125,7 +129,7 @@ def predict(
     if flops is not None:
         if given:
             raise ValueError("give --flops alone, or the inputs one by one")
-        split = found.optimum(number(flops), level=level)
+        split = best_split(found, number(flops), level=level)
         given = {"params": float(split.params.value), "tokens": float(split.tokens.value)}
     mean, run = (found.predict(given, level, of) for of in ("mean", "run"))
     if json:
@@ -148,7 +152,7 @@ def optimum(
 ) -> None:
     """Say how to split compute between parameters and tokens."""
     found = load(fit)
-    best = found.optimum(number(flops), number(uses) if uses else 0.0, level)
+    best = best_split(found, number(flops), number(uses) if uses else 0.0, level)
     if json:
         put_json({name: _numbers(v) if isinstance(v, Interval) else v for name, v in best._asdict().items()})
         return
@@ -180,9 +184,9 @@ def next_run(
     if limit.axis != "flops":
         raise ValueError(f"budget {budget!r}: a training run is paid in flops here, as flops=1e20")
     goal = number(flops) if flops else 10 * float(6 * np.prod(found.x, axis=0).max())
-    split = found.optimum(goal)
+    split = best_split(found, goal)
     at = {"params": float(split.params.value), "tokens": float(split.tokens.value)}
-    runs = found.next_run(limit.limit, at)[:5]
+    runs = next_runs(found, limit.limit, at)[:5]
     if json:
         put_json({"for_flops": goal, "at": at, "runs": [run._asdict() for run in runs]})
         return
@@ -202,7 +206,7 @@ def compare(
     """Compare two fitted designs at the same compute."""
     first, second = load(fit), load(other)
     by: By = "bootstrap" if len(first.draws) and len(second.draws) else "covariance"
-    found = first.compare(second, number(flops), level, by)
+    found = compare_laws(first, second, number(flops), level, by)
     if json:
         values = found._asdict().items()
         put_json({"by": by} | {name: _numbers(v) if isinstance(v, Interval) else v for name, v in values})

@@ -4,18 +4,9 @@ from isoflop.law.base import Interval, Law, Parameter
 from isoflop.law.columns import BadData
 from isoflop.law.engine import Objective
 from isoflop.law.find import law, names
-from isoflop.law.fit import (
-    Candidate,
-    Comparison,
-    Estimate,
-    Fit,
-    Optimum,
-    Prediction,
-    Uncertainty,
-    fit,
-    fit_arrays,
-    load,
-)
+from isoflop.law.fit import Uncertainty, fit, fit_arrays
+from isoflop.law.fitted import Estimate, Fit, Prediction, load
+from isoflop.law.spend import Candidate, Comparison, Optimum, compare, next_run, optimum
 
 __all__ = [
     "BadData",
@@ -30,9 +21,12 @@ __all__ = [
     "Parameter",
     "Prediction",
     "Uncertainty",
+    "compare",
     "fit",
     "fit_arrays",
     "law",
     "load",
     "names",
+    "next_run",
+    "optimum",
 ]

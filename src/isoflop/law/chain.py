@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from isoflop.law.fit import Fit, Prediction
+from isoflop.law.fitted import Fit, Prediction
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class TwoStep:
         """The metric expected at the inputs of the first law."""
         x, shape = self.loss.inputs(inputs)
         value = self.metric.predict(self.loss.predict(x).value[None]).value
-        losses, thetas = self.loss.outputs(x), self.metric.draws_of()
+        # In another order, as the same normal draws made both.
+        losses, thetas = self.loss.outputs(x), self.metric.draws_of()[::-1]
         count = min(len(losses), len(thetas))
         spread = np.stack([self.metric.law.model(loss[None], t[None])[0][0] for loss, t in zip(losses, thetas[:count])])
         low, high = self.metric.ends(spread, value, level)

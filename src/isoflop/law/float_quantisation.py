@@ -41,9 +41,7 @@ class FloatQuantisation(Law):
 
     def example(self) -> tuple[Floats, dict[str, float]]:
         """See `Law.example`."""
-        layouts = np.array([(1, 1), (2, 1), (2, 3), (4, 3), (1, 5), (5, 2)], float).T
-        sizes = crossed([4e7, 1.5e8, 7e8], [1e10, 5e10, 1e11], range(6), [32, 512])
-        x = np.concatenate([sizes[:2], layouts[:, sizes[2].astype(int)], sizes[3:]])
+        x = crossed([4e7, 1.5e8, 7e8], [1e10, 5e10, 1e11], [1, 2, 3, 4], [1, 2, 3, 4], [32, 512])
         return x, {
             "n": 69.2343,
             "d": 68973.0621,

@@ -41,8 +41,19 @@ class IntegerPrecision(Law):
 
     def example(self) -> tuple[Floats, dict[str, float]]:
         """See `Law.example`."""
-        bits = np.array([(3, 16, 16), (16, 3, 16), (16, 16, 3), (6, 6, 6), (16, 16, 16), (4, 8, 4)], float).T
-        sizes = crossed([3e7, 1e8, 4e8], [1e9, 6e9, 3e10], range(6))
+        low = [
+            (3, 16, 16),
+            (16, 3, 16),
+            (16, 16, 2),
+            (16, 16, 1),
+            (6, 6, 6),
+            (16, 16, 16),
+            (4, 8, 4),
+            (2, 16, 16),
+            (16, 2, 16),
+        ]
+        bits = np.array(low, float).T
+        sizes = crossed([3e7, 1e8, 4e8], [1e9, 6e9, 3e10], range(len(low)))
         x = np.concatenate([sizes[:2], bits[:, sizes[2].astype(int)]])
         return x, {
             "E": 2.7648,
@@ -64,7 +75,7 @@ class IntegerPrecision(Law):
         for i in range(3):
             u = x[2 + i] / np.exp(theta[:, 5 + i : 6 + i])
             log_effective = log_effective + np.log(-np.expm1(-u))
-            moves.append(-u / np.expm1(u))
+            moves.append(-u * np.exp(-u) / -np.expm1(-u))
         by_n, by_d = np.exp(theta[:, 1:2] - alpha * log_effective), np.exp(theta[:, 2:3] - beta * log_d)
         columns = [np.ones_like(by_d), by_n, by_d, -by_n * log_effective, -by_d * log_d]
         columns += [-alpha * by_n * move for move in moves]

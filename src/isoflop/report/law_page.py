@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots  # pyright: ignore[reportUnknownVariableType] - plotly has no types
 
-from isoflop.law.fit import Fit
+from isoflop.law.fitted import Fit
 from isoflop.record.file import replacing
 from isoflop.report.law_panels import panels
 

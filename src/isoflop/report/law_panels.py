@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from isoflop.law.engine import Floats
-from isoflop.law.fit import Fit
+from isoflop.law.fitted import Fit
+from isoflop.law.spend import optimum
 
 _POINTS = 9
 _FURTHER = 100.0  # how far the law is drawn beyond the largest run (factor of its input or compute)
@@ -47,7 +48,7 @@ def panels(fit: Fit) -> list[Panel]:
     elif set(fit.law.inputs) == {"params", "tokens"} and output == "loss":
         flops = 6 * x[0] * x[1]
         grid: Floats = np.geomspace(float(flops.min()), float(flops.max()) * _FURTHER, _POINTS)
-        best = [fit.optimum(float(c)).loss for c in grid]
+        best = [optimum(fit, float(c)).loss for c in grid]
         line = np.stack([grid, *(np.array([float(v[i]) for v in best]) for i in range(3))])
         first = Panel(f"{slug}: runs, and the best split of each budget", "training FLOP", output, flops, y, line)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from isoflop.law.fit import Fit
+from isoflop.law.fitted import Fit
 from isoflop.record.file import replacing
 from isoflop.report.law_panels import Panel, panels
 

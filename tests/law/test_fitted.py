@@ -1,0 +1,131 @@
+"""What a fit says: intervals, diagnostics, inversion, and that it keeps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isoflop.law.chinchilla import Chinchilla
+from isoflop.law.engine import Objective
+from isoflop.law.fit import Uncertainty, fit_arrays
+from isoflop.law.fitted import Fit, load
+from isoflop.law.power_floor import PowerFloor
+from isoflop.law.spend import optimum
+
+QUICK = Uncertainty(draws=0)
+TRUTH = {"E": 1.8691436784054858, "A": 520.8249516599187, "B": 1487.716093782861, "alpha": 0.3526596, "beta": 0.3526596}
+
+
+def runs(noise: float = 0.005, seed: int = 0, **truth: float) -> tuple[np.ndarray, np.ndarray]:
+    law = Chinchilla()
+    x, _ = law.example()
+    rng = np.random.default_rng(seed)
+    return x, law.value(*x, **(TRUTH | truth)) * np.exp(noise * rng.standard_normal(x.shape[1]))
+
+
+@pytest.fixture(scope="module")
+def found() -> Fit:
+    return fit_arrays(Chinchilla(), *runs(), uncertainty=Uncertainty(draws=300))
+
+
+def test_predictions_widen_with_distance_and_with_a_runs_noise(found: Fit):
+    near, far = found.predict({"params": 1e9, "tokens": 1e10}), found.predict({"params": 1e12, "tokens": 1e13})
+    assert near.beyond == 0
+    assert far.beyond == pytest.approx(np.log10(1e12 / 3e9))
+    assert far.high - far.low > near.high - near.low
+    one = found.predict({"params": 1e9, "tokens": 1e10}, of="run")
+    assert one.high - one.low > 2 * (near.high - near.low)
+
+
+def test_the_three_intervals_of_a_parameter_agree_in_size(found: Fit):
+    widths = np.array(
+        [[e.high - e.low for e in found.parameters(by=by)] for by in ("covariance", "bootstrap", "profile")]
+    )
+    assert np.all(widths.max(axis=0) / widths.min(axis=0) < 2.5)
+
+
+def test_a_profile_interval_ends_where_the_others_no_longer_make_up():
+    law = PowerFloor()
+    x, truth = law.example()
+    y = law.value(*x, **truth) * np.exp(0.01 * np.random.default_rng(0).standard_normal(30))
+    sure = fit_arrays(law, x, y, Objective("least_squares"), QUICK)
+    ends = sure.profile("alpha")
+    covariance = next(e for e in sure.parameters() if e.name == "alpha")
+    assert ends.low == pytest.approx(covariance.low, rel=0.02)
+    assert ends.high == pytest.approx(covariance.high, rel=0.02)
+    with pytest.raises(ValueError, match="unknown parameter 'gamma'; there are E, A, alpha"):
+        sure.profile("gamma")
+
+
+def test_invert_undoes_predict(found: Fit):
+    loss = float(found.predict({"params": 1e9, "tokens": 5e10}).value)
+    tokens = found.invert(loss, params=1e9)
+    assert tokens.value == pytest.approx(5e10, rel=1e-9)
+    assert tokens.low < 5e10 < tokens.high
+    assert np.isnan(found.invert(0.1, params=1e9).value)
+    with pytest.raises(ValueError, match="all of params, tokens but one"):
+        found.invert(loss)
+
+
+def test_what_the_design_cannot_separate_is_not_printed():
+    law = Chinchilla()
+    rng = np.random.default_rng(0)
+    # Six models in a narrow range, all with the same tokens a parameter: alpha and beta are one number.
+    n = np.array([5e7, 6e7, 7e7, 8e7, 9e7, 1e8])
+    x = np.stack([n, 20 * n * np.exp(0.01 * rng.standard_normal(6))])
+    y = law.value(*x, **TRUTH) * np.exp(0.003 * rng.standard_normal(6))
+    poor = fit_arrays(law, x, y, uncertainty=QUICK)
+    values = {e.name: e for e in poor.parameters()}
+    assert values["alpha"].value is None
+    assert values["beta"].value is None
+    assert values["alpha"].note
+    assert any("alpha" in w for w in poor.warnings())
+
+
+def test_good_runs_raise_no_alarm_and_bent_ones_do(found: Fit):
+    assert replace(found, counted="all").warnings() == []
+    assert any("parameters were counted" in w for w in found.warnings())
+    x, y = runs()
+    bent = fit_arrays(Chinchilla(), x, y * np.exp(0.02 * (np.log(x[0]) - 18) * (np.log(x[1]) - 23)), uncertainty=QUICK)
+    assert bent.lack_of_fit < 0.01
+    assert any("lack of fit" in w for w in bent.warnings())
+
+
+def test_lack_of_fit_is_uniform_when_the_law_is_right():
+    law = PowerFloor()
+    x, truth = law.example()
+    rng = np.random.default_rng(0)
+    ps = [
+        fit_arrays(
+            law, x, law.value(*x, **truth) * np.exp(0.01 * rng.standard_normal(30)), Objective("least_squares"), QUICK
+        ).lack_of_fit
+        for _ in range(200)
+    ]
+    assert 0.02 < np.mean(np.array(ps) < 0.1) < 0.2
+
+
+def test_bootstrap_intervals_need_draws():
+    with pytest.raises(ValueError, match="no bootstrap draws"):
+        fit_arrays(Chinchilla(), *runs(), uncertainty=QUICK).predict({"params": 1e9, "tokens": 1e10}, by="bootstrap")
+
+
+def test_a_saved_fit_is_the_same_fit(found: Fit, tmp_path: Path):
+    found.save(tmp_path / "fit.json")
+    again = load(tmp_path / "fit.json")
+    point = {"params": 1e10, "tokens": 1e12}
+    for by in ("covariance", "bootstrap"):
+        assert np.array_equal(found.predict(point, by=by), again.predict(point, by=by))
+    assert optimum(again, 1e22) == optimum(found, 1e22)
+    (tmp_path / "no.json").write_text("{}")
+    with pytest.raises(ValueError, match="not a fit"):
+        load(tmp_path / "no.json")
+
+
+def test_wrong_inputs_are_named(found: Fit):
+    with pytest.raises(ValueError, match="give params, tokens, not params"):
+        found.predict({"params": 1e9})
+    with pytest.raises(ValueError, match="input tokens: every value must be positive"):
+        found.predict({"params": 1e9, "tokens": -1})
