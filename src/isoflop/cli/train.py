@@ -16,8 +16,8 @@ from rich.text import Text
 
 from isoflop.cli.laws import number
 from isoflop.cli.screen import err, out
+from isoflop.frontier.words import amount
 from isoflop.model.load import load_class
-from isoflop.report.words import amount
 from isoflop.task.generate import generator
 
 train_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
