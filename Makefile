@@ -42,7 +42,7 @@ bench: .venv/bench
 
 .venv/dev: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "setting up .venv with all that is tested, once: a few minutes"
-	@$(PIP) torch==2.13.0 && $(PIP) --editable '.[gguf,tiny,torch,examples,math,code,parquet,plot,ray,dev]' || { $(CANNOT_FETCH); }
+	@$(PIP) torch==2.13.0 && $(PIP) --editable '.[gguf,tiny,torch,shrink,examples,math,code,parquet,plot,ray,dev]' || { $(CANNOT_FETCH); }
 	@$(BIN)/isoflop pull examples >/dev/null || echo "make: going on without the examples; their tests are skipped" >&2
 	touch $@
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,10 @@ class Measured:
         peak_bytes: weights held and the activations alive at the worst moment, of each example (N).
     """
 
-    scores: Array
-    flops: Array
-    bytes_moved: Array
-    peak_bytes: Array
+    scores: Array = field(repr=False)
+    flops: Array = field(repr=False)
+    bytes_moved: Array = field(repr=False)
+    peak_bytes: Array = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.scores)

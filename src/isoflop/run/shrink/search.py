@@ -26,7 +26,7 @@ _SEARCHED, _ALONE, _PROBED = 0.85, 0.6, 0.5
 _SCREENED = 64
 _SURE = 0.005
 """Probability of throwing out, on a few dev examples, a model that holds the floor."""
-_DEEPEST, _FINALISTS, _KILLED = 3, 5, 2
+_DEEPEST, _FINALISTS, _TRIED, _KILLED = 3, 5, 8, 2
 _WORTH = 0.98
 """A combination is tried where its predicted cost is below this share of the best so far."""
 _TIMED, _QUICK_S, _FINAL_S = 4, 3.0, 20.0
@@ -277,7 +277,7 @@ class Search:
             margin = self._margin(candidate)
             below = below + 1 if margin.value < 0 else 0
             if margin.high < 0 or below == 2:
-                return f"stopped: below the floor from step {step + 1 - max(below, 1)} on"
+                return f"stopped: below the floor from step {step + 1 - below} on"
         return "ok"
 
     def _look(self, path: tuple[str, ...], step: int, shrunk: Shrunk, once: Cost) -> Candidate:
@@ -307,22 +307,24 @@ class Search:
     # The verdict
 
     def _conclude(self) -> ShrinkStudy:
+        """Time the cheapest beside each other and look at them on test, until one holds or too many have failed."""
         self._stage = "verifying on test"
         study = self._study()
-        cheaper = [c for c in self._candidates if study.holds(c) and study.total(c) < study.total(self._original)]
-        finalists = sorted(cheaper, key=study.total)[:_FINALISTS]
+        most = study.total(self._original)
+        waiting = sorted((c for c in self._candidates if study.holds(c) and study.total(c) < most), key=study.total)
         verdicts: list[Verdict] = []
         try:
-            finalists = self._finals(finalists)
-            verdicts = self._verify(finalists)
+            self._tested(self._original)
+            while waiting and all(v.why for v in verdicts) and len(verdicts) < _TRIED:
+                finalists, waiting = waiting[:_FINALISTS], waiting[_FINALISTS:]
+                self._verify(self._finals(finalists), verdicts)
+                waiting = [c for c in waiting if not self._hopeless(c, verdicts)]
         except BudgetExhausted as exhausted:
             self._notices.append(f"the budget ended before all finalists were verified on test ({exhausted})")
-        return replace(self._study(), verdicts=verdicts, notices=tuple(self._notices))
+        return replace(self._study(), verdicts=tuple(verdicts), notices=tuple(self._notices))
 
     def _finals(self, finalists: list[Candidate]) -> list[Candidate]:
         """Time the finalists beside the original, all in the same rounds; in order of cost."""
-        if not finalists:
-            return []
         todo = [self._original, *finalists]
         if any(c.final is None for c in todo):
             self._tell("timing the finalists")
@@ -330,30 +332,34 @@ class Search:
             modules = [self.module, *(c.module() for c in finalists)]
             for c, found in zip(todo, self._timed(modules, _FINAL_S), strict=True):
                 self._replace(c, self._kept.add_final(c, found))
+            self._save_bill()
         trouble = self._original.latency.trouble
         if trouble and self.asked.axis in ("wall_s", "joules"):
             self._notices.append(f"latency is unreliable: {trouble}")
         names = {c.folder for c in finalists}
         return sorted((c for c in self._candidates if c.folder in names), key=self._study().total)
 
-    def _verify(self, finalists: list[Candidate]) -> list[Verdict]:
-        """On test, one after the other until one holds; the allowed error is halved with each, so that all share it."""
-        self._tested(self._original)
+    def _verify(self, finalists: Sequence[Candidate], verdicts: list[Verdict]) -> None:
+        """One after the other on test; the k-th may err with 1/k(k+1) of the allowed probability, so all share it."""
         base = self._original.test
         assert base is not None
-        verdicts: list[Verdict] = []
-        passed, tail = False, TAIL
         for candidate in finalists:
-            tail /= 2
+            passed = not all(v.why for v in verdicts)
+            if not passed and self._hopeless(candidate, verdicts):
+                continue
+            tried = 1 + sum(bool(v.why) for v in verdicts)
+            tail = TAIL / (tried * (tried + 1))
             c = self._tested(candidate)
             assert c.test is not None
             margin = self.asked.floor.margin(self.workload, c.test.scores, base.scores, tail)
-            why = self._why_not(c, margin)
-            if not why and passed:
-                why = "holds; another is cheaper"
-            passed = passed or not why
+            why = self._why_not(c, margin) or ("holds; another is cheaper" if passed else "")
             verdicts.append(Verdict(c, margin, tail, why))
-        return verdicts
+
+    def _hopeless(self, c: Candidate, verdicts: Sequence[Verdict]) -> bool:
+        """Whether one made by some of the same methods, and dearer or equal, has failed on test."""
+        per_use, axis = self._study().per_use, self.asked.axis
+        failed = [v.candidate for v in verdicts if v.why.startswith("fails")]
+        return any(_labels(f.path) <= _labels(c.path) and per_use(c)[axis] <= per_use(f)[axis] for f in failed)
 
     def _why_not(self, c: Candidate, margin: Estimate) -> str:
         study, axis = self._study(), self.asked.axis

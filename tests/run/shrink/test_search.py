@@ -1,0 +1,246 @@
+"""The search finds what is known to be there, says why it left the rest, and pays for nothing twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from tests.run.shrink.toys import (  # noqa: E402
+    MIDDLE,
+    WHOLE,
+    Factor,
+    Fail,
+    Gated,
+    H,
+    Misfit,
+    No,
+    Ruin,
+    Skip,
+    Train,
+    build,
+    data,
+    right,
+    task,
+)
+
+from isoflop.cost import Budget  # noqa: E402
+from isoflop.method.shrink import Workload, WorkloadError  # noqa: E402
+from isoflop.run.shrink import shrink  # noqa: E402
+
+ROOT = Path(__file__).parents[3]
+FACTORED = WHOLE - MIDDLE + 2 * 2 * 16 * H
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    torch.set_num_threads(1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
+
+
+def logged():
+    log = Path("log")
+    return log.read_text().split("\n")[:-1] if log.exists() else []
+
+
+def look(*methods, axis="flops", **options):
+    return shrink(build(), task(), "0.9x", 1e6, options.pop("budget", []), axis=axis, only=methods, **options)
+
+
+def verdicts(study):
+    return {t.name: t.verdict for t in study.techniques}
+
+
+def flops(study):
+    return study.per_use(study.chosen).flops
+
+
+def test_the_best_combination_is_found_and_both_orders_are_tried():
+    study = look(Factor(), Skip())
+    assert flops(study) == FACTORED - MIDDLE
+    assert len(study.chosen.path) == 2
+    (order,) = study.orders
+    assert sorted(re.findall("factor then skip|skip then factor", order)) == ["factor then skip", "skip then factor"]
+    saved = flops(study) * 1e6 + study.chosen.once.flops
+    assert study.total(study.chosen) == pytest.approx(saved / 1e6)
+    assert study.chosen.once.flops > 0
+
+
+def test_a_curve_is_left_below_the_floor_and_what_is_below_is_never_chosen():
+    study = look(Factor(), Ruin())
+    assert logged().count("ruin 3") == 0
+    assert verdicts(study)["ruin"] == "below the floor"
+    assert (study.chosen.method, study.chosen.step) == ("factor", 1)
+    assert study.quality(study.chosen.test).value > 0.8
+    assert [e.status for e in study.ended if e.path == ("ruin",)] == ["stopped: below the floor from step 0 on"]
+    thrown_out = [c for c in study.candidates if c.path == ("ruin",)]
+    assert {len(c.dev) for c in thrown_out} == {64}, "a few examples suffice to see it"
+    assert not any(c.has_module for c in thrown_out)
+
+
+def test_what_does_not_apply_or_fails_is_named_and_the_study_goes_on():
+    study = look(No(), Fail(), Fail("memory"), Misfit(), Skip())
+    said = verdicts(study)
+    assert said["no"] == "refused: there is nothing here that it handles"
+    assert "failed: TypeError: layer of a kind never seen" in said["fail"]
+    assert "failed: out of memory" in said["fail(what=memory)"]
+    assert said["misfit"].startswith("failed: RuntimeError: mat1 and mat2")
+    assert flops(study) == WHOLE - MIDDLE
+
+
+def test_memory_that_torch_cannot_get_is_out_of_memory():
+    assert "failed: out of memory" in verdicts(look(Fail("torch")))["fail(what=torch)"]
+
+
+def test_with_nothing_cheaper_the_answer_is_to_do_nothing():
+    study = look(Ruin(), No())
+    assert study.chosen is study.original
+    assert str(study).startswith("Do nothing")
+    assert verdicts(study)["keep"] == "do nothing"
+
+
+def test_where_uses_are_few_what_costs_more_once_than_it_saves_is_not_worth_it():
+    study = shrink(build(), task(), "0.9x", 10, [], axis="flops", only=[Train()])
+    once = study.candidates[0].once.flops
+    assert study.chosen is study.original
+    assert study.break_even(study.candidates[0]).value == pytest.approx(once / MIDDLE)
+    assert shrink(build(), task(), "0.9x", 2 * once / MIDDLE, [], axis="flops", only=[Train()]).best.name == "train@0"
+    assert logged() == ["train"], "the second study found the first one's work"
+
+
+def test_a_conditional_module_has_mean_and_worst():
+    study = look(Gated())
+    c = study.chosen
+    assert c.method == "gated"
+    assert WHOLE - MIDDLE < study.per_use(c).flops < WHOLE == study.worst(c).flops
+    share = study.share(c, "flops")
+    assert share.low < share.value < share.high
+
+
+def test_a_dear_method_does_not_starve_the_others_and_gets_what_is_left():
+    """Each look at a method is small at first; what was found too dear then has its turn, or is named."""
+    dear, cheap, name = Train(steps=2000), [Factor(), Skip()], "train(steps=2000)"
+    once = 2000 * 64 * WHOLE
+    study = look(dear, *cheap, budget=[Budget("flops", once)])
+    assert verdicts(study)[name].startswith("skipped: needs flops=")
+    assert len(study.chosen.path) == 2
+    assert study.bill.total.flops < once
+    assert logged().count("train") == 1
+    richer = look(dear, *cheap, budget=[Budget("flops", 2 * once)])
+    assert "train@0" in [c.name.replace("(steps=2000)", "") for c in richer.candidates]
+    assert richer.bill.total.flops < 2 * once
+
+
+def test_what_holds_on_dev_but_not_on_test_is_not_chosen():
+    """Dev data all of the class that the ruined model always says: test tells, the next is taken, the study says so."""
+    some = data(1600, 3)
+    with torch.no_grad():
+        zero = (some.targets == 0) & (build()(some.inputs[0]).argmax(1) == 0)
+    easy = Workload("toy", data(64, 1), some.rows(zero.nonzero().ravel()), data(400, 4), right)
+    study = shrink(build(), easy, "0.9x", 1e6, [], axis="flops", only=[Ruin(), Skip()])
+    assert study.chosen.name == "skip@0"
+    assert verdicts(study)["ruin"].startswith("fails on test: margin -")
+    assert "ruin@0 fails on test" in str(study)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"floor": 0.99}, "the original itself misses the floor: it has 0.[89]"),
+        ({"floor": "2x"}, "floor '2x' must be a share"),
+        ({"uses": 0}, "uses=0 must be positive"),
+        ({"axis": "usd"}, "axis 'usd' must be wall_s"),
+        ({"only": ["magic"]}, "unknown method 'magic'; known are .*keep"),
+        ({"budget": "wall=3"}, "budget 'wall=3' must read axis=amount"),
+    ],
+)
+def test_bad_questions_get_one_answer(change, why):
+    asked = {"floor": "0.9x", "uses": 1e6, "budget": "wall_s=60", "axis": "flops", "only": [Skip()]} | change
+    with pytest.raises((WorkloadError, ValueError), match=why):
+        shrink(build(), task(), **asked)
+    assert logged() == []
+
+
+def test_a_quality_of_zero_has_no_share():
+    some = data(64, 1)
+    with pytest.raises(WorkloadError, match="quality on dev is 0, so a share of it means nothing"):
+        shrink(build(), Workload("toy", some, some, some, lambda o, t: o[:, 0] * 0), only=[Skip()])
+
+
+def test_the_folder_of_another_study_is_refused():
+    look(Skip(), folder="here")
+    with pytest.raises(ValueError, match=r"here holds another study \(seed differ\)"):
+        look(Skip(), folder="here", seed=1)
+
+
+RUN = """
+import torch
+torch.set_num_threads(1)
+from isoflop.run.shrink import shrink
+from tests.run.shrink.toys import *
+METHODS = [Skip(), Factor(killed_at=1)]
+study = shrink(build(), task(), "0.9x", 1e6, "flops=1e12", axis="flops", only=METHODS, folder="kept")
+print(study.chosen.name, study.bill.by_role["train"].flops)
+"""
+
+
+def test_a_killed_study_goes_on_and_pays_nothing_twice(tmp_path):
+    """Killed inside the second method, before its second module: the first method's work is found again."""
+    mark = tmp_path / "mark"
+    mark.touch()
+    env = os.environ | {"TOY_KILL": str(mark), "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+
+    def run():
+        return subprocess.run([sys.executable, "-c", RUN], env=env, capture_output=True, text=True, check=False)
+
+    first = run()
+    assert first.returncode == -signal.SIGKILL, first.stderr
+    before = {p: p.stat().st_mtime_ns for p in Path("kept").rglob("dev.npz")}
+    assert len(before) == 3, "the original, skip's module, the first of factor's"
+    assert logged() == ["skip", "factor 24", "factor 16"]
+    second = run()
+    assert second.returncode == 0, second.stderr
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert "skip" not in logged()[3:6], "what had ended is not done again"
+    assert logged()[3:6] == ["factor 24", "factor 16", "factor 2"], "what was cut off begins again"
+    done = logged()
+    assert run().stdout == second.stdout
+    assert logged() == done, "a finished study computes nothing"
+    assert not list(Path("kept").rglob(".*new*"))
+
+
+def test_a_method_that_kills_its_process_every_time_is_given_up():
+    look(No(), folder="kept")
+    (home,) = (p for p in Path("kept").iterdir() if p.name.startswith("no-"))
+    (home / "ended.json").rename(home / "begun.json")
+    (home / "begun.json").write_text(json.dumps({"times": 2}))  # as processes leave it that die twice
+    assert verdicts(look(No(), folder="kept"))["no"].startswith("failed: the process ended 2 times while it worked")
+
+
+def test_progress_tells_stage_best_and_time_left():
+    seen = []
+    look(Factor(), Skip(), budget=["wall_s=600"], watch=seen.append)
+    assert {s.stage for s in seen} >= {"methods alone", "combinations", "verifying on test"}
+    assert seen[-1].best.endswith("x flops")
+    assert all(0 < s.left_s <= 600 for s in seen)
+    assert seen[-1].holding >= 4
+    assert seen[-1].ended == seen[-1].of
+
+
+def test_records_draw_the_frontier_and_its_picture():
+    study = look(Factor(), Skip(), Gated())
+    front = study.frontier
+    assert front.points[0].name == study.chosen.method
+    assert {r.split for r in study.records} == {"dev", "test"}
+    assert {len(c.keys) for c in front.curves} == {256}
+    assert study.frontier_on("peak_bytes").points[0].cost.value < study.per_use(study.original).peak_bytes
+    assert len(front.plot().data) == len(front.curves) + 1
