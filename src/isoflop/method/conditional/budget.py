@@ -128,4 +128,4 @@ def solve_thresholds(family: Shares, scores: Floats, costs: Sequence[float], bud
 
 
 def _all_at(level: float, scores: Floats) -> Floats:
-    return np.full(scores.shape[1], level, np.float64)
+    return np.array([level] * scores.shape[1], np.float64)
