@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from isoflop.cost import Cost, in_parallel
+from isoflop.cost.energy import cpu_joules
 from isoflop.model.base import LM, ModelError, Prompt, Request, Sample
 from isoflop.model.tiny.decoder import Decoder
 from isoflop.model.tiny.engine import Engine, Finished, Job, scored
@@ -88,7 +89,7 @@ class Tiny(LM):
             raise ModelError(f"{self.name} failed: {self._failed}", fatal=True) from self._failed
 
     def estimate(self, request: Request) -> Cost:
-        """What `request` can cost at most; time and energy are not known before.
+        """What `request` can cost at most; time and energy at the speed of late, as if nothing else ran.
 
         Raises:
             ModelError: the prompt does not fit.
@@ -97,15 +98,21 @@ class Tiny(LM):
         a, T = self._decoder.architecture, len(prompt)
         most = min(request.sampling.max_tokens, a.context - positions[-1])
         weights = self._engine.weight_bytes
-        once = Cost(flops=a.shape.flops(T), bytes_moved=weights + a.shape.kv_traffic(T, value_bytes=4), tokens_in=T)
+        flops = a.shape.flops(most - 1, T, logits=most - 1)
+        seconds = (a.shape.flops(T) + len(request.seeds) * flops) / self._engine.flops_per_s
+        once = Cost(
+            flops=a.shape.flops(T),
+            bytes_moved=weights + a.shape.kv_traffic(T, value_bytes=4),
+            tokens_in=T,
+            wall_s=seconds,
+            joules=cpu_joules(seconds * self._engine.threads).mid,
+        )
         slot = Cost(
-            flops=a.shape.flops(most - 1, T, logits=most - 1),
+            flops=flops,
             bytes_moved=weights * most + sum(a.shape.kv_traffic(1, T + i, 4) for i in range(most)),
             peak_bytes=weights + a.shape.kv_bytes(T + most, 4),
             tokens_cached=T,
             tokens_out=most,
-            wall_s=math.nan,
-            joules=math.nan,
         )
         return in_parallel([once, *[slot] * len(request.seeds)])
 

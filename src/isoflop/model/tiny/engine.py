@@ -195,7 +195,10 @@ class Engine:
         self._shape = a.shape
         self.weight_bytes = self._shape.params * _NUMBER_BYTES
         self._free = list(range((S + 1) * P))
-        self._network = Network(decoder, len(self._free), threads or torch.get_num_threads())
+        self.threads = threads or torch.get_num_threads()
+        self._network = Network(decoder, len(self._free), self.threads)
+        self.flops_per_s = 1e10
+        """Speed of late; a guess before the first token."""
         self._jobs: deque[Job] = deque()
         self._next = 0  # slot of the first job in the queue
         self._prompts: dict[Job, _Prompt] = {}
@@ -330,9 +333,11 @@ class Engine:
 
     def _advance(self, rows: Ints) -> list[Finished]:
         n, drawn, shared = len(rows), self._drawn[rows], self._shared[rows]
-        ends = np.append(np.arange(TILE, n, TILE), n)
+        ends, began = np.append(np.arange(TILE, n, TILE), n), time.perf_counter()
         last, positions = self._out[rows, drawn - 1], self._start[rows] + drawn - 1
         logits = self._network.forward(last, positions, self._pages[rows], (shared, drawn), ends)
+        flops = n * self._shape.flops(1, int((shared + drawn).mean()))
+        self.flops_per_s = 0.9 * self.flops_per_s + 0.1 * flops / (time.perf_counter() - began)
         self._joules[rows] += self._joules_since() / n
         self._bytes[rows] += self.weight_bytes / n + self._shape.kv_bytes(1, _NUMBER_BYTES) * (shared + drawn + 1)
         return self._draw(logits, rows)
