@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-EXTRAS := gguf,math,code
+EXTRAS := tiny,gguf,math,code
 define CANNOT_FETCH
 echo "make: pip could not fetch what isoflop needs (its own words are above)." >&2; \
 echo "  No network? Connect, or point pip at a registry you can reach: PIP_INDEX_URL=https://... make $(MAKECMDGOALS)" >&2; \
@@ -33,7 +33,7 @@ bench: .venv/bench
 # Without the extras the main job still runs, on the mock. Without a registry and without an earlier set-up nothing can.
 .venv/run: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "setting up .venv, once: a minute or so"
-	@if $(PIP) --editable '.[$(EXTRAS)]'; then touch $@; \
+	@if $(PIP) torch==2.13.0 && $(PIP) --editable '.[$(EXTRAS)]'; then touch $@; \
 	elif $(PIP) --editable . 2>/dev/null; then \
 		echo "make: could not fetch the extras $(EXTRAS) (see above); going on without them" >&2; \
 	elif [ -x $(BIN)/isoflop ]; then \
