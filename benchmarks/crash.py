@@ -6,6 +6,11 @@ A child process runs a bench on a mock with latency, writing down every sample a
 a server would charge for it. The parent kills it, restarts it, and in the end compares: what was in the store when the
 child died must never be drawn again, what was drawn and not kept must have been in flight, and the records must equal
 those of a run that nobody killed.
+
+In flight is what was asked for and not yet in the store. No client can keep an answer that a server has charged for and
+that has not come; one that has come is written at once, or, when another was written less than 2 ms ago, after these
+2 ms (`scheduler.WRITE_EVERY_S`). How long before a kill the oldest sample lost to it was drawn is printed: this mock
+answers 2000 times a second, so that there nearly always is one.
 """
 
 from __future__ import annotations
@@ -16,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +51,7 @@ class Noting(LM):
         keys = request.sample_keys(self.digest)
 
         def note(slot: int, sample: Sample) -> None:
-            os.write(self.log, keys[slot].hex().encode() + b"\n")
+            os.write(self.log, f"{keys[slot].hex()} {time.monotonic()}\n".encode())
             arrived(slot, sample)
 
         await self.mock.generate(request, note)
@@ -74,6 +78,8 @@ class Outcome:
         kept: samples in the store at the end (count).
         drawn_again_though_kept: samples drawn although the store had them (count).
         lost_in_flight: samples drawn and not kept when the process died (count).
+        most_lost_at_once: by one kill (count).
+        oldest_lost_ms: the longest that a lost sample was drawn before the kill (milliseconds).
         same_records: whether the records equal those of a run nobody killed.
         paid_in_ledger: samples that the ledger says this run paid (count).
     """
@@ -82,6 +88,8 @@ class Outcome:
     kept: int
     drawn_again_though_kept: int
     lost_in_flight: int
+    most_lost_at_once: int
+    oldest_lost_ms: float
     same_records: bool
     paid_in_ledger: int
 
@@ -90,30 +98,36 @@ def survive(kills: int, folder: Path, rng: random.Random) -> Outcome:
     """Kill a run `kills` times at random instants, let it end, and compare it with one that was left alone."""
     store, log = folder / "killed.db", folder / "killed.log"
     again = 0
-    done = 0
-    while done < kills:
+    lost: list[int] = []
+    oldest_s = 0.0
+    for _ in range(kills):
         before, noted = _kept(store), _notes(log)
         process = subprocess.Popen([sys.executable, "-m", "benchmarks.crash", "--child", str(store), str(log)])
         while process.poll() is None and not len(_notes(log)) > len(noted):
             time.sleep(0.002)  # until it draws: kills before that hit nothing but imports
         time.sleep(rng.random() * 1.6 / kills)
+        killed_s = time.monotonic()
         process.kill()
         process.wait()
-        done += 1
-        again += sum(key in before for key in _notes(log)[len(noted) :])
+        after, new = _kept(store), _notes(log)[len(noted) :]
+        again += sum(key in before for key, _ in new)
+        ages_s = [killed_s - drawn_s for key, drawn_s in new if key not in after]
+        lost.append(len(ages_s))
+        oldest_s = max(oldest_s, *ages_s, 0.0)
     child(store, log)
     child(folder / "alone.db", folder / "alone.log")
     with Store(store) as killed, Store(folder / "alone.db") as alone:
         studies = Study.load(killed), Study.load(alone)
     kept = _kept(store)
-    lost = sum(Counter(_notes(log)).values()) - len(kept)
+    assert sum(lost) == len(_notes(log)) - len(kept)  # every draw beyond those kept was lost to a kill
     paid = sum(row.samples - row.shared - row.replayed for row in studies[0].ledger)
     rows = [[(r.method, r.key, r.step, r.answer, r.quality, r.per_use) for r in s.records] for s in studies]
-    return Outcome(kills, len(kept), again, lost, rows[0] == rows[1], paid)
+    return Outcome(kills, len(kept), again, sum(lost), max(lost), 1e3 * oldest_s, rows[0] == rows[1], paid)
 
 
-def _notes(log: Path) -> list[str]:
-    return log.read_text().split() if log.exists() else []
+def _notes(log: Path) -> list[tuple[str, float]]:
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [(key, float(drawn_s)) for key, drawn_s in map(str.split, lines)]
 
 
 def _kept(store: Path) -> set[str]:

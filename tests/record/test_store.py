@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from isoflop.cost import FREE, Cost
+from isoflop.cost import FREE, Cost, in_sequence
 from isoflop.record import Graded, Record, RunInfo, Store, StoredSample, StoreError, Use
+from isoflop.record.store import _pack, _total
 
 
 def sample(i: int, run: str = "r", **changes) -> StoredSample:
@@ -138,3 +139,11 @@ def test_what_is_no_store_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot open the store"):
         Store(tmp_path / "file" / "s.db")
+
+
+def test_a_ledger_adds_as_costs_do_and_the_unknown_spreads():
+    costs = [Cost(1e15, math.nan, 5.0, 3, 1, 2, 0.1, 0.2, 0.3), Cost(1, 2, 9.0, 4, 0, 7, 0.2, 0.1, math.nan), FREE]
+    total, expected = _total(map(_pack, costs)), in_sequence(costs)
+    assert list(total.as_dict().values()) == pytest.approx(list(expected.as_dict().values()), nan_ok=True, rel=0)
+    assert _total([]) == FREE
+    assert math.isnan(_total([_pack(Cost(peak_bytes=math.nan)), _pack(Cost(peak_bytes=1.0))]).peak_bytes)
