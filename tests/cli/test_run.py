@@ -82,6 +82,21 @@ def samples(path) -> int:
         return store._db.execute("SELECT count(*) FROM samples").fetchone()[0]
 
 
+def test_where_models_are_computed_changes_no_record(isoflop):
+    words = ("run", "--task", "sums.jsonl", "--model", "mock:p=0.4", "--method", "best_of_n(n=3)", "--limit", "4")
+    for store, on in (("here.db", ()), ("there.db", ("--on", "processes:2"))):
+        result = isoflop(*words, *on, "--store", store)
+        assert result.exit_code == 0, result.stderr
+    with Store("here.db") as here, Store("there.db") as there:
+        assert list(map(str, here.records(here.run("last").run))) == list(
+            map(str, there.records(there.run("last").run))
+        )
+    assert isoflop("resume", "last", "--on", "processes:2", "--store", "here.db").exit_code == 0
+    refused = isoflop(*words, "--on", "cloud:3")
+    assert refused.exit_code == 2
+    assert "cannot run on 'cloud:3'; write processes:<how many>" in refused.stderr
+
+
 def test_a_run_stopped_by_its_model_ends_with_1_and_says_why(isoflop):
     result = isoflop("run", "--task", "sums.jsonl", "--model", "mock:error=1", "--method", "single")
     assert result.exit_code == 1

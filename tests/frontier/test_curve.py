@@ -87,3 +87,16 @@ def test_a_hard_limit_per_problem_takes_the_last_affordable_answer(world):
 def test_two_tasks_share_no_frontier():
     with pytest.raises(ValueError, match="t, u"):
         curves([row("a", 0, 1, 1), row("a", 0, 1, 1, task="u")], "tokens_out")
+
+
+def test_a_problem_that_its_grader_never_judged_is_on_no_curve():
+    fault = "failed: grader: out of processes"
+    rows = [row("a", 0, 10, 1), row("b", 0, 7, math.nan, status=fault), row("c", 0, 7, math.nan, status="failed: x")]
+    (c,) = curves(rows, "tokens_out")
+    assert c.keys == ("a", "c")  # a method's own failure counts
+    assert c.quality.mean() == 0.5
+    (c,) = curves([*rows, row("b", 1, 14, 1.0)], "tokens_out")
+    assert c.keys == ("a", "b", "c")
+    assert curves([row("b", 0, 7, math.nan, status=fault)], "tokens_out") == []
+    other_seed = row("b", 0, 9, 1.0, seed=1)
+    assert curves([rows[1], other_seed], "tokens_out")[0].quality.tolist() == [[1.0]]

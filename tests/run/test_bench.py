@@ -8,6 +8,7 @@ import math
 
 import pytest
 
+from isoflop.frontier import Frontier
 from isoflop.method.search.best_of_n import BestOfN
 from isoflop.method.search.self_consistency import SelfConsistency
 from isoflop.method.search.single import Single
@@ -17,7 +18,7 @@ from isoflop.model.mock import Mock, Skill
 from isoflop.record import Store
 from isoflop.run.bench import Bench, resume
 from isoflop.run.study import Study
-from isoflop.task import SPLITS, Grader, Question, Questions
+from isoflop.task import SPLITS, Grader, GraderError, Question, Questions
 
 
 class LastWord(Grader):
@@ -138,3 +139,45 @@ def test_runs_where_an_event_loop_is_running_already(tmp_path):
         return Bench(questions(), ["mock:p=0.5"], [Single()]).run(tmp_path / "s")
 
     assert asyncio.run(notebook()).info.status == "done"
+
+
+class Fails(LastWord):
+    """Cannot read every third sample, cannot compare 7 with anything, and cannot tell whether 5 is right."""
+
+    def extract(self, text: str) -> str | None:
+        answer = super().extract(text)
+        if answer and int(answer.strip(".")) % 3 == 0:
+            raise GraderError(f"{answer} is too much")
+        return answer
+
+    def grade(self, answer: str, question: Question) -> float:
+        if self.canonical(answer) == "5":
+            raise GraderError("5 cannot be told")
+        return super().grade(answer, question)
+
+    def groups(self, answers) -> list[int]:
+        if "7" in map(self.canonical, answers):
+            raise GraderError("7 cannot be compared")
+        return super().groups(answers)
+
+
+def test_what_a_grader_cannot_judge_is_neither_wrong_nor_the_end_of_a_problem(tmp_path):
+    asked = [Question(f"q{i}", f"{i}+1?", str(i + 1), Fails()) for i in range(8)]  # 3 and 6 cannot be read
+    methods = [Single(), SelfConsistency(n=8, batch=2), BestOfN(n=8, batch=2, value=Oracle())]
+    study = Bench(Questions("sums", asked), ["mock:p=1"], methods).run(tmp_path / "s")
+    single = {r.key: r for r in study.records if r.method == "single"}
+    for key in ("q2", "q5"):
+        assert single[key].status.startswith("failed: grader: it failed 1 times, last on: ")
+        assert math.isnan(single[key].quality)
+    assert single["q4"].status == "failed: grader: 5 cannot be told"
+    judged = {"q0", "q1", "q3", "q6", "q7"}
+    assert {key for key, r in single.items() if r.quality == 1.0} == judged
+    for method in methods[1:]:  # every problem goes on to the last of its samples
+        assert sum(r.method == str(method) for r in study.records) == 8 * 4
+    (vote,) = [r for r in study.records if "self" in r.method and r.key == "q6" and r.step == 3]
+    assert vote.quality == 1.0  # by their words
+    assert {g.key: (g.n, g.c) for g in study.graded if g.n} == dict.fromkeys(judged, (8, 8))
+    assert study.info.outcome["grader_faults"] > 0
+    front = Frontier(study.records, "tokens_out")
+    assert front.left_out == 3
+    assert {c.quality.min() for c in front.curves} == {1.0}

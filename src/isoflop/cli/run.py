@@ -19,6 +19,12 @@ from isoflop.task import SPLITS, Split
 
 _BENCH = Bench("", ())
 _SAMPLING = _BENCH.sampling
+OnOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHERE", help="Where models are computed: processes:4, ray:2 (a cluster here), ray://head:10001."
+    ),
+]
 
 
 def run(
@@ -56,9 +62,7 @@ def run(
     lookahead: Annotated[
         float, typer.Option(help="Samples under way, in multiples of the model's.")
     ] = _BENCH.lookahead,
-    on: Annotated[
-        str | None, typer.Option(metavar="WHERE", help="Where models are computed: processes:4, ray://head:10001.")
-    ] = None,
+    on: OnOption = None,
     axis: AxisOption = None,
     store: StoreOption = None,
     report: ReportOption = None,
@@ -82,14 +86,18 @@ def run(
 
 
 def resume(
-    run: RunArgument = "last", axis: AxisOption = None, store: StoreOption = None, report: ReportOption = None
+    run: RunArgument = "last",
+    on: OnOption = None,
+    axis: AxisOption = None,
+    store: StoreOption = None,
+    report: ReportOption = None,
 ) -> None:
     """Go on with a run that was stopped or killed."""
     with Store(store or default_path()) as opened:
         info = opened.run(run)
     budgets = [Budget.parse(words) for words in cast("list[str]", info.config["budgets"])]
     with progress(budgets) as shown:
-        study = resume_run(info.run, store, shown)
+        study = resume_run(info.run, store, shown, on)
     finish(study, axis, report)
 
 

@@ -89,7 +89,7 @@ def curves(
 
     A record with the same model, method, problem, seed and step as a later one is replaced by it, so the records of
     several runs can simply be put together. An answer that its grader could not judge is neither right nor wrong: the
-    answer before it stands, the cost counts.
+    answer before it stands, the cost counts. A problem of which no answer could be judged is on no curve.
 
     Args:
         records: of one task.
@@ -110,8 +110,18 @@ def curves(
     runs: dict[tuple[str, str], dict[str, dict[int, dict[int, Record]]]] = {}
     for r in rows:
         runs.setdefault((r.model, r.method), {}).setdefault(r.key, {}).setdefault(r.seed, {})[r.step] = r
-    made = (_curve(*name, seeds, axis, uses, no_answer) for name, seeds in runs.items())
+    for problems in runs.values():
+        for key, seeds in list(problems.items()):
+            problems[key] = {seed: by_step for seed, by_step in seeds.items() if _judged(by_step.values())}
+            if not problems[key]:
+                del problems[key]
+    made = (_curve(*name, problems, axis, uses, no_answer) for name, problems in runs.items() if problems)
     return [curve for curve in made if curve.steps]
+
+
+def _judged(rows: Iterable[Record]) -> bool:
+    rows = list(rows)
+    return not any(r.unjudged for r in rows) or any(not math.isnan(r.quality) for r in rows)
 
 
 def _curve(

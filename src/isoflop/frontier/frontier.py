@@ -84,7 +84,7 @@ class Frontier:
         curves: those whose cost is known, on the problems that all of them have tried.
         unknown: names of those whose cost on this axis nobody knows; they are not on the frontier.
         unanswered: names of those that never answered, as when the budget was spent before their turn; nor are they.
-        left_out: problems that not all curves have tried (count); they are on no curve.
+        left_out: problems that not all curves have tried, or have a judged answer of (count); they are on no curve.
         points: the frontier, cheapest first. Curves that chose by the grade itself are an upper bound and not on it,
             unless there are no others.
 
@@ -103,7 +103,10 @@ class Frontier:
     ) -> None:
         self.axis: Axis = axis
         self.uses, self.split, self.no_answer = uses, split, no_answer
-        found = curves(records, axis, uses, split, no_answer)
+        records = [r for r in records if split is None or r.split == split]
+        found = curves(records, axis, uses, None, no_answer)
+        if not found and records:
+            raise FrontierError("no answer could be judged: the grader failed on all; see the status of the records")
         if not found:
             raise FrontierError(
                 f"there are no records{f' of the split {split!r}' if split else ''}; run something first"
@@ -118,7 +121,7 @@ class Frontier:
         tried = [set(c.keys) for c in found]
         by_all = set[str].intersection(*tried)
         keys = [key for key in found[0].keys if key in by_all]
-        self.left_out = len(set[str].union(*tried)) - len(keys)
+        self.left_out = len({r.key for r in records}) - len(keys)
         if not keys:
             raise FrontierError(f"no problem was tried by all of {', '.join(c.name for c in found)}")
         self.curves = [c.on(keys) for c in found]

@@ -114,6 +114,14 @@ class Task(ABC, Generic[P, S]):
         """An answer as a record keeps it: its words, and the method's confidence in it (NaN: none)."""
         return str(answer), float("nan")
 
+    def unjudged(self, problem: P, answer: S) -> str:
+        """Why nobody can say how good `answer` is, through no fault of the method; empty if it can be scored."""
+        return ""
+
+    def faults(self, problem: P) -> Sequence[str]:
+        """What went wrong in reading and comparing answers while the method ran, through no fault of its own."""
+        return ()
+
     def drawn(self, problem: P) -> Sequence[S]:
         """The independent samples that a method drew of `problem` itself, where the family has such; for coverage."""
         return ()

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from isoflop.cost import FREE, Cost, Role
 
+UNJUDGED = "failed: grader: "
+"""How the status of an answer begins that its grader could not judge: neither right nor wrong."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -40,6 +43,11 @@ class Record:
     status: str = "ok"
     answer: str = ""
     confidence: float = float("nan")
+
+    @property
+    def unjudged(self) -> bool:
+        """Whether the grader could not tell: neither right nor wrong."""
+        return self.status.startswith(UNJUDGED)
 
 
 @dataclass(frozen=True, slots=True)

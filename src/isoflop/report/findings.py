@@ -353,13 +353,18 @@ class Findings:
             for b in self.budgets
             if b.overshoot > 0
         ]
+        if faults := info.outcome.get("grader_faults"):
+            said.append(f"A grader failed {faults} times, on samples that count neither as right nor as wrong.")
+            said.append(f"The grader said: {info.outcome['grader_said']}.")
         if front is not None:
             if front.unknown:
                 said.append(f"Not on the frontier, cost in {self.axis} unknown: {', '.join(front.unknown)}.")
             if front.unanswered:
                 said.append(f"Never answered: {', '.join(front.unanswered)}.")
             if front.left_out:
-                said.append(f"{front.left_out} problems are left out, as not everything was tried on them.")
+                said.append(
+                    f"{front.left_out} problems are left out, as not everything was tried, or could be judged, on them."
+                )
         said += [f"The plan: {w}." for w in (self.plans[-1].warnings if self.plans else ())]
         return said
 

@@ -24,7 +24,7 @@ from isoflop.method.search.problem import SearchMethod
 from isoflop.model.base import LM, Request, Sampling
 from isoflop.model.load import load
 from isoflop.model.mock import Mock
-from isoflop.record import Graded, Record, RunInfo, Store, default_path
+from isoflop.record import UNJUDGED, Graded, Record, RunInfo, Store, default_path
 from isoflop.run.allocate.base import Allocator, Seen
 from isoflop.run.allocate.uniform import Uniform
 from isoflop.run.fanout import Crew, FannedOut, crew_of
@@ -190,8 +190,19 @@ def _bench(config: Mapping[str, Any]) -> Bench:
     return Bench(**asked)
 
 
-def resume(run: str, store: Path | str | None = None, on_progress: Callable[[Snapshot], None] | None = None) -> Study:
+def resume(
+    run: str,
+    store: Path | str | None = None,
+    on_progress: Callable[[Snapshot], None] | None = None,
+    on: str | None = None,
+) -> Study:
     """Go on with a run that was stopped or killed; it pays for nothing twice.
+
+    Args:
+        run: its name, the beginning of it, or `last`.
+        store: where it is kept.
+        on_progress: called about ten times a second with how far it is.
+        on: where models are computed, as in `Bench`; need not be where they were.
 
     Raises:
         StoreError: no such run.
@@ -199,7 +210,7 @@ def resume(run: str, store: Path | str | None = None, on_progress: Callable[[Sna
     """
     with Store(store or default_path()) as opened:
         info = opened.run(run)
-    return _bench(info.config).run(store, on_progress, resume=info.run)
+    return replace(_bench(info.config), on=on).run(store, on_progress, resume=info.run)
 
 
 class _Run:
@@ -313,6 +324,7 @@ class _Run:
             rows.append(Graded(arm.task.model, arm.key, arm.split, level, n, c))
         self.store.put_graded(self.name, rows)
         grades.close()
+        faults = [fault for arm in scheduler.arms if arm.problem is not None for fault in arm.task.faults(arm.problem)]
         outcome: dict[str, object] = {
             "wall_s": scheduler.meter.spent.wall_s,
             "spent": _plain(scheduler.meter.spent),
@@ -320,6 +332,8 @@ class _Run:
             "samples": len(scheduler.uses),
             "replayed": scheduler.replayed,
             "lost": sum(lm.lost for lm in self.made.all_models),
+            "grader_faults": len(faults),
+            "grader_said": faults[-1] if faults else "",
         }
         self.store.finish(self.name, status, outcome)
 
@@ -345,7 +359,7 @@ def _graded(record: Record, task: Asked, grades: Grades) -> Record:
         return record
     score = grades.of(task, record.key, record.answer)
     if isinstance(score, Exception):
-        return replace(record, status=f"failed: grader: {score}")
+        return replace(record, status=f"{UNJUDGED}{score}")
     return replace(record, quality=score)
 
 

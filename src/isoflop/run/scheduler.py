@@ -28,7 +28,7 @@ from isoflop.cost import FREE, Axis, BudgetExhausted, Cost, Hold, Meter, Role
 from isoflop.method.base import Method, Task
 from isoflop.method.search.problem import problem_seed
 from isoflop.model.base import LM, FinishReason, ModelError, Request, Sample, settle
-from isoflop.record import Record, Store, StoredSample, StoreError, Use
+from isoflop.record import UNJUDGED, Record, Store, StoredSample, StoreError, Use
 from isoflop.run.allocate.base import Allocator, Progress, Seen
 
 GIVE_UP_AFTER = 8
@@ -259,7 +259,8 @@ class Scheduler:
 
     def _note(self, arm: Arm, answer: Any) -> None:
         text, arm.confidence = arm.task.describe(answer)
-        self.records.append(self._record(arm, "ok", text))
+        why = arm.task.unjudged(arm.problem, answer)
+        self.records.append(self._record(arm, f"{UNJUDGED}{why}" if why else "ok", text))
         arm.steps += 1
         self.on_yield(len(self.records) - 1, arm, answer)
 

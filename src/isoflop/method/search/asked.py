@@ -9,7 +9,7 @@ from isoflop.cost import Meter
 from isoflop.method.base import Task
 from isoflop.method.search.problem import Answer, Problem, problem_seed
 from isoflop.model.base import LM, Ask, Message, MeteredLM, Prompt, Sampling
-from isoflop.task import Question, Questions, Split
+from isoflop.task import GraderError, Question, Questions, Split
 
 
 @final
@@ -36,7 +36,22 @@ class Asked(Task[Problem, Answer]):
         """The question `key`, answered by the model at the expense of `meter`."""
         question = self.questions[key]
         grader = question.grader
-        return Problem(
+
+        def groups(answers: Sequence[str]) -> list[int]:
+            try:
+                return grader.groups(answers)
+            except GraderError as error:  # then only the same words mean the same
+                problem.faults.append(str(error))
+                return [answers.index(answer) for answer in answers]
+
+        def verify(answer: str) -> float:
+            try:
+                return self.questions.score(key, answer)
+            except GraderError as error:  # not known to be right
+                problem.faults.append(str(error))
+                return 0.0
+
+        problem = Problem(
             key=key,
             prompt=prompt_of(question),
             lm=MeteredLM(self.lm, ask, meter),
@@ -44,9 +59,10 @@ class Asked(Task[Problem, Answer]):
             sampling=self.sampling,
             seed=problem_seed(seed, self.name, key),
             extract=grader.extract,
-            groups=grader.groups,
-            verify=lambda answer: self.questions.score(key, answer),
+            groups=groups,
+            verify=verify,
         )
+        return problem
 
     def score(self, key: str, answer: Answer) -> float:
         """The grade of an answer; no answer is wrong."""
@@ -55,6 +71,16 @@ class Asked(Task[Problem, Answer]):
     def describe(self, answer: Answer) -> tuple[str, float]:
         """Its words, and the method's confidence."""
         return answer.text or "", answer.confidence
+
+    def unjudged(self, problem: Problem, answer: Answer) -> str:
+        """What the grader said where there is no answer because it could not read some samples."""
+        if answer.text is not None or not problem.faults:
+            return ""
+        return f"it failed {len(problem.faults)} times, last on: {problem.faults[-1]}"
+
+    def faults(self, problem: Problem) -> Sequence[str]:
+        """What the grader said each time that it failed."""
+        return problem.faults
 
     def drawn(self, problem: Problem) -> Sequence[Answer]:
         """What was found in each sample of the question."""

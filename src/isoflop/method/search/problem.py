@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from isoflop.method.base import Method
 from isoflop.model.base import MeteredLM, Prompt, Request, Sample, Sampling
+from isoflop.task import GraderError
 
 SEEDS = 2**31  # llama.cpp and OpenVINO take 32 bits; a step coprime to it visits every seed once
 _SEED_STEP = 0x9E3779B1
@@ -20,10 +21,12 @@ class Candidate:
     Args:
         sample: what the model wrote, with its log-probabilities and cost.
         answer: the answer found in it; None where there is none, as in a sample cut off.
+        fault: why the grader could not look for one; empty if it could.
     """
 
     sample: Sample
     answer: str | None
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ class Problem:
         groups: for each answer the place of the first one that means the same.
         verify: scores an answer as the task's own grader does (1 is right): known at the time of use where the task
             can be checked (unit tests, a proof), an oracle elsewhere.
-        answers: what was found in each sample of `prompt` so far, by slot.
+        answers: what was found in each sample of `prompt` so far, in order, those left out that the grader failed on.
+        faults: what the grader said each time that it failed.
     """
 
     key: str
@@ -68,6 +72,7 @@ class Problem:
     groups: Callable[[Sequence[str]], list[int]]
     verify: Callable[[str], float]
     answers: list[str | None] = field(default_factory=list[str | None])
+    faults: list[str] = field(default_factory=list[str])
     _slots: dict[Prompt, int] = field(default_factory=dict[Prompt, int])
 
     def draw(self, n: int, prompt: Prompt | None = None) -> list[Candidate]:
@@ -78,11 +83,9 @@ class Problem:
         """
         asked = self.prompt if prompt is None else prompt
         request = Request(asked, self._seeds(asked, n), self.sampling)
-        drawn = [
-            Candidate(s, self.extract(s.text) if s.finish_reason == "stop" else None) for s in self.lm.sample(request)
-        ]
+        drawn = [self._read(sample) for sample in self.lm.sample(request)]
         if prompt is None:
-            self.answers += (c.answer for c in drawn)
+            self.answers += (c.answer for c in drawn if not c.fault)
         return drawn
 
     def rate(self, prompt: Prompt, sampling: Sampling) -> Sample:
@@ -93,6 +96,16 @@ class Problem:
         """
         (sample,) = self.judge.sample(Request(prompt, self._seeds(prompt, 1), sampling))
         return sample
+
+    def _read(self, sample: Sample) -> Candidate:
+        """A sample with its answer; a grader that fails on one must not cost the problem the others."""
+        if sample.finish_reason != "stop":
+            return Candidate(sample, None)
+        try:
+            return Candidate(sample, self.extract(sample.text))
+        except GraderError as error:
+            self.faults.append(str(error))
+            return Candidate(sample, None, str(error))
 
     def _seeds(self, prompt: Prompt, n: int) -> tuple[int, ...]:
         first = self._slots.get(prompt, 0)
