@@ -31,7 +31,7 @@ def _one_thread():
 
 
 def packed(model, bits=8):
-    return with_packed(model, pack_all(sites(model), Grid(bits).pack))
+    return with_packed(model, pack_all(sites(model), Grid(bits).of))
 
 
 @given(st.integers(1, 8), st.data())

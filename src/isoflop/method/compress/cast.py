@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from isoflop.cost import Meter
+from isoflop.method.compress.tuning import by_kind
 from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk
 
 Kernels = Literal["torch_ao", "torchao", "torchao_weights"]
@@ -140,11 +140,7 @@ def _dtype(module: nn.Module) -> torch.dtype | None:
 def _kinds(module: nn.Module, few: int) -> dict[str, list[str]]:
     """Names of linear layers by kind."""
     modules = cast(Iterator[tuple[str, nn.Module]], module.named_modules())
-    names = [name for name, m in modules if type(m) is nn.Linear]
-    kinds: dict[str, list[str]] = {}
-    for name in names:
-        kinds.setdefault(name if len(names) <= few else re.sub(r"\b\d+\b", "*", name), []).append(name)
-    return kinds
+    return by_kind([name for name, m in modules if type(m) is nn.Linear], few)
 
 
 def _in_int8(layer: nn.Module, kernels: Kernels) -> nn.Module:

@@ -26,7 +26,7 @@ class Clip(ShrinkMethod):
     squared error. No data are needed. Weights are stored packed and unpacked for each call: that saves memory, not
     FLOPs or time. It loses to learned or uneven grids at 4 bits and below, and to `cast` where time is what counts.
 
-    Cost: about 20 passes over the weights for each width; no inference.
+    Cost: about 14 passes over the weights for each width; no inference.
     Buys: error falling as 2^-bits while the grid is fine (a bit more is a quarter of the squared error).
     Args:
         bits: widths to yield, 2 to 8 (count).
@@ -43,7 +43,7 @@ class Clip(ShrinkMethod):
     clip: bool = True
 
     source = "baseline"
-    cost = "about 20 passes over the weights for each width"
+    cost = "about 14 passes over the weights for each width"
     buys = "squared error falls by 4 with each bit while the grid is fine"
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class Clip(ShrinkMethod):
             grid = Grid(bits, self.granularity, self.symmetric, clip=self.clip)
             found = sites(model, self.embeddings)
             with problem.spending():
-                packed = pack_all(found, grid.pack)
+                packed = pack_all(found, grid.of)
                 already = bits <= 4 and on_a_grid(found)
             model = with_packed(model, packed)
             note = f"{bits} bits, {stored_bytes(model) / before:.3f}x bytes"

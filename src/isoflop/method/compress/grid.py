@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from isoflop.method.compress.packed import Coded, PackedTensor
+from isoflop.method.compress.packed import Coded, PackedTensor, Site
 
 Granularity = str | int
 """`tensor`, `channel` (a row of the weight), or so many columns of a row (count)."""
-_COARSE = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3, 0.2)
-_FINE = (-0.03, -0.02, -0.01, 0.01, 0.02, 0.03)  # around the best coarse one
+_COARSE = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # of the range is kept
+_CELLS = 4096
+_FINE = (-0.06, -0.04, -0.02, 0.02, 0.04, 0.06)  # around the best coarse one
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,17 @@ class Grid:
             size -= 1
         return rows.reshape(-1, size)
 
+    def of(self, site: Site) -> PackedTensor:
+        """A site's weight on this grid, packed."""
+        return self.pack(site.weight)
+
     def pack(self, weight: Tensor) -> PackedTensor:
         """The weight on this grid, packed."""
         groups = self.groups(weight)
         codes, scale, zero = self.quantise(groups)
         shape = (1, 1) if len(groups) == 1 else (len(weight), -1)
         if self.exponent != 1:
-            coded = Coded(codes.view(len(weight), -1), scale.view(shape), levels=self.levels()[None])
+            coded = Coded(codes.view(len(weight), -1), scale.view(shape), levels=self.levels()[None, :-1].clone())
         else:
             coded = Coded(
                 codes.view(len(weight), -1), scale.view(shape), zero.view(-1, 1) if self.symmetric else zero.view(shape)
@@ -90,19 +95,19 @@ class Grid:
 
     def _kept(self, groups: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """What fraction of each group's range to keep [groups, 1]: first roughly, then around the best."""
-        kept, least = torch.ones_like(high), torch.full_like(high, torch.inf)
+        kept, least, nearest = torch.ones_like(high), torch.full_like(high, torch.inf), self._nearest()
         for centre, steps in ((0.0, _COARSE), (1.0, _FINE)):
             around = centre * kept
             for step in steps:
                 tried = (around + step).clamp(0.05, 1.0)
-                error = self._error(groups, *self._codes(groups, low * tried, high * tried))
+                error = self._error(groups, low * tried, high * tried, nearest)
                 better = error < least
                 kept, least = torch.where(better, tried, kept), torch.where(better, error, least)
         return kept
 
     def error(self, groups: Tensor) -> float:
         """Sum of squared errors of groups on this grid."""
-        return float(self._error(groups, *self.quantise(groups)).sum())
+        return float(((self.values(*self.quantise(groups)) - groups) ** 2).sum())
 
     def _codes(self, groups: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self.exponent != 1:
@@ -120,8 +125,20 @@ class Grid:
             return self.levels()[codes.int()] * scale
         return (codes.float() - zero) * scale
 
-    def _error(self, groups: Tensor, codes: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
-        return ((self.values(codes, scale, zero) - groups) ** 2).sum(1, keepdim=True)
+    def _error(self, groups: Tensor, low: Tensor, high: Tensor, nearest: Tensor) -> Tensor:
+        """Squared error of each group [groups, 1] if its range is from `low` to `high`."""
+        if self.exponent == 1:
+            values = self.values(*self._codes(groups, low, high))
+        else:
+            scale = _bf16(high)
+            cell = (groups * (_CELLS / 2 / scale) + _CELLS / 2).clamp(0, _CELLS - 1).int()
+            values = nearest.index_select(0, cell.flatten()).view_as(groups) * scale
+        return ((values - groups) ** 2).sum(1, keepdim=True)
+
+    def _nearest(self) -> Tensor:
+        """The level nearest to the middle of each of many cells of the range: looked up, where a search is slow."""
+        middle, levels = (torch.arange(_CELLS) + 0.5) / (_CELLS / 2) - 1, self.levels()[:-1]
+        return levels[torch.bucketize(middle, (levels[1:] + levels[:-1]) / 2)]
 
 
 def _range(groups: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:

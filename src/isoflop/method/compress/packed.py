@@ -207,14 +207,14 @@ def with_packed(model: nn.Module, packed: dict[tuple[str, str], PackedTensor]) -
     return model
 
 
-def pack_all(found: list[Site], make: Callable[[Tensor], PackedTensor]) -> dict[tuple[str, str], PackedTensor]:
+def pack_all(found: list[Site], make: Callable[[Site], PackedTensor]) -> dict[tuple[str, str], PackedTensor]:
     """Each weight packed by `make`, once for weights that are shared."""
     made: dict[int, PackedTensor] = {}
     packed: dict[tuple[str, str], PackedTensor] = {}
     for site in found:
         key = site.weight.data_ptr()
         if key not in made:
-            made[key] = make(site.weight)
+            made[key] = make(site)
         packed[site.owner, site.name] = made[key]
     return packed
 

@@ -1,0 +1,139 @@
+"""Removing channels and heads so that modules get smaller; torch-pruning finds what depends on what."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import warnings
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_leaves
+
+from isoflop.cost.ops import OpMeter
+from isoflop.method.compress.tuning import backward, by_kind, refresh_norms
+from isoflop.method.shrink import Data, Original, Refused
+
+_ROOTS = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)  # pyright: ignore[reportPrivateUsage]
+_FEW = 12  # layers up to which each is tried alone
+_TRIED = 0.5  # of the channels are kept in a trial
+_EXAMPLES = 2
+
+
+def prunable(problem: Original) -> list[str]:
+    """Names of layers whose channels can go: each kind is halved on a copy, which must still run and return its shapes.
+
+    Raises:
+        Refused: torch-pruning is not here, or no kind of layer passed; the message says what was tried.
+    """
+    if find_spec("torch_pruning") is None:
+        raise Refused("needs torch-pruning; install isoflop[shrink]")
+    names = [name for name, m in _modules(problem.module) if isinstance(m, _ROOTS)]
+    inner = [name for name, m in _modules(problem.module) if _is_attention(m)]
+    names = [name for name in names if not any(name.startswith(f"{a}.") for a in inner)]
+    kinds = by_kind(names, _FEW)
+    if not kinds:
+        raise Refused("no linear, convolution or attention layer whose channels could be removed")
+    passed: list[str] = []
+    before = _shapes(problem.module, problem.calibration)
+    whole = flops(problem.module, problem.calibration)
+    for members in kinds.values():
+        smaller = problem.copy()
+        try:
+            _cut(problem, smaller, members, _TRIED, learned=False)
+            fits = _shapes(smaller, problem.calibration) == before and flops(smaller, problem.calibration) < whole
+        except (RuntimeError, ValueError, AssertionError, AttributeError, IndexError, TypeError, KeyError):
+            continue  # some module has its sizes written down, or does not divide
+        passed += members if fits else []
+    if not passed:
+        raise Refused(
+            f"no channels can be removed from any of {', '.join(kinds)} without changing what the model returns"
+        )
+    return passed
+
+
+def pruned(problem: Original, names: list[str], kept_fraction: float) -> nn.Module:
+    """A copy of the model with a fraction of the channels of some layers, those that matter most to its outputs.
+
+    Raises:
+        Refused: its FLOPs did not fall.
+    """
+    smaller = problem.copy()
+    _cut(problem, smaller, names, kept_fraction, learned=True)
+    refresh_norms(problem, smaller)
+    if flops(smaller, problem.calibration) >= flops(problem.module, problem.calibration):
+        raise Refused(f"keeping {kept_fraction:.2f} of the channels removes none")
+    return smaller.eval()
+
+
+def flops(model: nn.Module, data: Data) -> float:
+    """Of two examples; what counting spends is not charged, as it is the counter's own."""
+    with torch.no_grad(), OpMeter() as ops:
+        model(*data.rows(slice(_EXAMPLES)).inputs)
+    return ops.flops
+
+
+def _cut(problem: Original, model: nn.Module, names: list[str], kept_fraction: float, learned: bool) -> None:
+    tp: Any = importlib.import_module("torch_pruning")
+    some = problem.calibration.rows(slice(_EXAMPLES))
+    roots = [model.get_submodule(name) for name in names]
+    importance = tp.importance.GroupTaylorImportance() if learned else tp.importance.GroupMagnitudeImportance(p=2)
+    model.requires_grad_(True)
+    with torch.enable_grad(), _quietly():
+        pruner = tp.pruner.BasePruner(
+            model,
+            example_inputs=some.inputs,
+            importance=importance,
+            pruning_ratio=0.0,
+            pruning_ratio_dict=dict.fromkeys(roots, 1 - kept_fraction),
+            root_module_types=list(_ROOTS),
+        )
+        if learned:
+            _differentiate(problem, model)
+        pruner.step()
+    model.zero_grad(set_to_none=True)
+
+
+def _differentiate(problem: Original, model: nn.Module) -> None:
+    """Gradients of the loss, or of random sums of the outputs: imitation has none where nothing has changed yet."""
+    loss, generator = problem.workload.loss, torch.Generator().manual_seed(0)
+    for part in problem.calibration.batches(problem.workload.batch):
+        out = model(*part.inputs)
+        if loss is not None and part.targets is not None:
+            backward(loss(out, part.targets))
+            continue
+        leaves = [x for x in tree_leaves(out) if isinstance(x, Tensor) and x.is_floating_point()]
+        backward(torch.stack([(x * torch.randn(x.shape, generator=generator)).sum() for x in leaves]).sum())
+
+
+def _shapes(model: nn.Module, data: Data) -> object:
+    with torch.no_grad():
+        leaves, tree = tree_flatten(model(*data.rows(slice(_EXAMPLES)).inputs))
+    return [x.shape if isinstance(x, Tensor) else None for x in leaves], tree
+
+
+def _modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    return list(cast(Iterator[tuple[str, nn.Module]], model.named_modules()))
+
+
+def _is_attention(module: nn.Module) -> bool:
+    """Attention of others: which rows of its projections belong to which head is not known, so they are left."""
+    return "attention" in type(module).__name__.lower()
+
+
+@contextmanager
+def _quietly() -> Generator[None]:
+    """Without its warnings; what it leaves in cycles is collected at the end, so that memory counts alike each time."""
+    gc.collect()
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        gc.enable()
+        gc.collect()

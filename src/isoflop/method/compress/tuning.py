@@ -1,0 +1,95 @@
+"""Training a changed model back towards the original: what methods that remove parts share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from isoflop.method.shrink import Data, Original
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How long to train, and how.
+
+    Args:
+        steps: of Adam (count); the rate falls to 0 along a cosine.
+        rate: at the start.
+        batch: examples in a step (count).
+    """
+
+    steps: int
+    rate: float
+    batch: int
+
+
+def objective(problem: Original, module: nn.Module, part: Data) -> Tensor:
+    """What is minimised: distance to the teacher's outputs, and the workload's loss where it has one."""
+    made = module(*part.inputs)
+    with torch.no_grad():
+        wanted = problem.teacher(*part.inputs)
+    apart = problem.workload.imitation(made, wanted)
+    loss = problem.workload.loss
+    return apart if loss is None or part.targets is None else apart + loss(made, part.targets)
+
+
+def tune(
+    problem: Original, module: nn.Module, parameters: Iterable[nn.Parameter], tuning: Tuning, rng: np.random.Generator
+) -> None:
+    """Train some parameters of a module on calibration data; statistics of norms stay as they are."""
+    learned = list(parameters)
+    optimiser = torch.optim.Adam(learned, lr=tuning.rate)
+    for i in problem.repeat(tuning.steps, "train"):
+        optimiser.param_groups[0]["lr"] = tuning.rate * (1 + np.cos(np.pi * i / tuning.steps)) / 2
+        part = problem.calibration.rows(rng.integers(len(problem.calibration), size=tuning.batch).tolist())
+        optimiser.zero_grad()
+        with torch.enable_grad():
+            backward(objective(problem, module, part))
+        nn.utils.clip_grad_norm_(learned, 1.0)
+        step(optimiser)
+    for p in learned:
+        p.grad = None
+
+
+def backward(loss: Tensor) -> None:
+    """Gradients of a scalar."""
+    cast(Any, loss).backward()
+
+
+def step(optimiser: torch.optim.Optimizer) -> None:
+    """One step of an optimiser."""
+    cast(Any, optimiser).step()
+
+
+def refresh_norms(problem: Original, module: nn.Module) -> None:
+    """Measure the statistics of batch norms anew on calibration data: those of the original are of other inputs."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]  # pyright: ignore[reportPrivateUsage]
+    if not norms:
+        return
+    momenta = [m.momentum for m in norms]
+    for m in norms:
+        m.reset_running_stats()
+        m.momentum = None  # the mean over all batches
+        m.train()
+    problem.outputs(module, problem.calibration)
+    for m, momentum in zip(norms, momenta):
+        m.momentum = momentum
+        m.eval()
+
+
+def by_kind(names: Iterable[str], few: int) -> dict[str, list[str]]:
+    """Names that differ in numbers only, together under one name; each on its own where there are few.
+
+    >>> by_kind(["h.0.up", "h.1.up", "h.0.down", "h.1.down"], few=3)
+    {'h.*.up': ['h.0.up', 'h.1.up'], 'h.*.down': ['h.0.down', 'h.1.down']}
+    """
+    names, kinds = list(names), cast(dict[str, list[str]], {})
+    for name in names:
+        kinds.setdefault(name if len(names) <= few else re.sub(r"\b\d+\b", "*", name), []).append(name)
+    return kinds

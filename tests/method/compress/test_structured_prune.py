@@ -1,0 +1,167 @@
+"""Modules get smaller, FLOPs fall, and what cannot be pruned is refused."""
+
+import copy
+import io
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("torch_pruning")
+
+import numpy as np  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn.functional import cross_entropy  # noqa: E402
+
+from isoflop.cost import Meter  # noqa: E402
+from isoflop.cost.ops import OpMeter, stored_bytes  # noqa: E402
+from isoflop.method.compress.channels import pruned  # noqa: E402
+from isoflop.method.compress.structured_prune import StructuredPrune  # noqa: E402
+from isoflop.method.shrink import Data, Refused, Shrinking, Workload  # noqa: E402
+from isoflop.testing import check_method  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def task(net, inputs, **facts):
+    with torch.no_grad():
+        data = Data((inputs,), net.eval()(inputs))
+    return Shrinking(net, Workload("toy", data, data, data, lambda o, t: -((o - t) ** 2).flatten(1).mean(1), **facts))
+
+
+def run(method, task):
+    meter = Meter()
+    return list(method.run(task.open("toy", meter, None, 0), meter, np.random.default_rng(0)))
+
+
+def flops(module, x):
+    with torch.no_grad(), OpMeter() as ops:
+        module(x)
+    return ops.flops
+
+
+class Redundant(nn.Module):
+    """Half of its hidden neurons do nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(8, 32), nn.Linear(32, 4)
+        self.idle = torch.randperm(32)[:16]
+        self.down.weight.data[:, self.idle] = 0
+
+    def forward(self, x):
+        return self.down(torch.relu(self.up(x)))
+
+
+class Mixed(nn.Module):
+    """Convolutions with a skip, attention with a skip, and an MLP with a skip."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.second = (
+            nn.Conv2d(1, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.Conv2d(8, 8, 3, padding=1),
+        )
+        self.project, self.attend = nn.Linear(8, 32), nn.MultiheadAttention(32, 4, batch_first=True)
+        self.up, self.down, self.last = nn.Linear(32, 64), nn.Linear(64, 32), nn.Linear(32, 10)
+
+    def forward(self, x):
+        h = torch.relu(self.norm(self.first(x)))
+        h = self.project((h + self.second(h)).flatten(2).transpose(1, 2))
+        h = h + self.attend(h, h, h, need_weights=False)[0]
+        return self.last((h + self.down(torch.relu(self.up(h)))).mean(1))
+
+
+def test_it_keeps_the_contract():
+    net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    check_method(StructuredPrune(kept_fraction=(0.5,), steps=1, batch=4), task(net, torch.randn(8, 8)))
+
+
+def test_neurons_that_do_nothing_go_first_and_nothing_is_lost():
+    whole = task(Redundant(), torch.randn(64, 8))
+    (smaller,) = run(StructuredPrune(kept_fraction=(0.5,), steps=0), whole)
+    assert smaller.module.up.weight.shape == (16, 8)
+    assert smaller.module.down.weight.shape == (4, 16)
+    x = whole.workload.dev.inputs[0]
+    assert torch.allclose(smaller.module(x), whole.module(x), atol=1e-5)
+    assert flops(smaller.module, x) == flops(whole.module, x) / 2
+
+
+def test_convolutions_attention_and_mlp_all_shrink_as_torch_pruning_alone_shrinks_them():
+    net, x = Mixed(), torch.randn(8, 1, 6, 6)
+    whole = task(net, x)
+    found = run(StructuredPrune(kept_fraction=(0.75, 0.5), steps=0), whole)
+    ratios = [flops(s.module, x) / flops(net, x) for s in found]
+    assert ratios[1] < ratios[0] < 0.75
+    assert ratios[1] < 0.4
+    half = found[1].module
+    assert half.attend.embed_dim == 16
+    assert half.up.weight.shape == (32, 16)
+    assert stored_bytes(half) < 0.35 * stored_bytes(net)
+    for batch in (1, 5):
+        assert half(x[:batch]).shape == (batch, 10)
+    file = io.BytesIO()
+    torch.save(half, file)
+    file.seek(0)
+    assert torch.equal(torch.load(file, weights_only=False)(x), half(x))
+
+
+def test_training_wins_back_part_of_what_a_cut_costs():
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Linear(8, 32), nn.Tanh(), nn.Linear(32, 4))
+    whole = task(net, torch.randn(128, 8))
+    x, exact = whole.workload.dev.inputs[0], whole.workload.dev.targets
+    errors = [
+        ((run(StructuredPrune(kept_fraction=(0.5,), steps=n, rate=0.01), whole)[0].module(x) - exact) ** 2)
+        .mean()
+        .item()
+        for n in (0, 150)
+    ]
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_a_loss_is_used_where_there_is_one():
+    labels = torch.randint(0, 4, (64,))
+    net, data = Redundant(), Data((torch.randn(64, 8),), labels)
+    work = Workload("toy", data, data, data, lambda o, t: (o.argmax(1) == t).float(), loss=cross_entropy)
+    (smaller,) = run(StructuredPrune(kept_fraction=(0.5,), steps=0), Shrinking(copy.deepcopy(net), work))
+    assert torch.allclose(smaller.module(data.inputs[0]), net(data.inputs[0]), atol=1e-5)
+
+
+class Written(nn.Module):
+    """Its hidden size is written into its forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(8, 32), nn.Linear(32, 4)
+
+    def forward(self, x):
+        return self.down(self.up(x).view(-1, 4, 8).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("net", "says"),
+    [
+        (nn.Linear(8, 4), "without changing what the model returns"),
+        (Written(), "without changing what the model returns"),
+        (nn.LayerNorm(8), "no linear, convolution or attention"),
+    ],
+)
+def test_what_cannot_shrink_is_refused_and_not_returned_as_it_was(net, says):
+    with pytest.raises(Refused, match=says):
+        run(StructuredPrune(), task(net, torch.randn(8, 8)))
+
+
+def test_a_cut_that_removes_nothing_is_refused():
+    whole = task(Redundant(), torch.randn(8, 8))
+    with pytest.raises(Refused, match="removes none"):
+        pruned(whole.open("toy", Meter(), None, 0), [], 0.5)
+
+
+def test_fractions_are_checked():
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        StructuredPrune(kept_fraction=(1.5,))
