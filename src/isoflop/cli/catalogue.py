@@ -5,24 +5,35 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, cast, get_type_hints
 
 import typer
 
 import isoflop.method
-from isoflop.cli.screen import out, put_json
+from isoflop.cli.screen import err, out, put_json
 from isoflop.cli.show import JsonOption
 from isoflop.method.base import Method, Part, parts
 from isoflop.run.allocate.base import Allocator
 
 NameArgument = Annotated[str | None, typer.Argument(help="Tell all about this one.", show_default=False)]
+FamilyOption = Annotated[
+    list[str] | None, typer.Option(metavar="FAMILY", help="Only these: search, compress, ...; may be repeated.")
+]
 MarkdownOption = Annotated[bool, typer.Option("--markdown", help="As a Markdown table.")]
+_EXTRAS = {"torch": "shrink", "torchao": "shrink", "torch_pruning": "shrink"}
 
 
-def methods(name: NameArgument = None, json: JsonOption = False, markdown: MarkdownOption = False) -> None:
+def methods(
+    name: NameArgument = None,
+    family: FamilyOption = None,
+    json: JsonOption = False,
+    markdown: MarkdownOption = False,
+) -> None:
     """List the methods: paper, cost and law of each."""
-    found = all_methods()
+    if unknown := set(family or ()) - set(all_families()):
+        raise ValueError(f"unknown family {', '.join(sorted(unknown))}; known are {', '.join(all_families())}")
+    found = all_methods(family)
     if name is not None:
         _tell(found, "method", name)
     elif json:
@@ -51,13 +62,22 @@ def allocators(name: NameArgument = None, json: JsonOption = False) -> None:
                 out.print(f"  fields {fields}", soft_wrap=True)
 
 
-def all_methods() -> dict[str, type[Method[Any, Any]]]:
-    """The methods of all families by name."""
+def all_methods(families: Sequence[str] | None = None) -> dict[str, type[Method[Any, Any]]]:
+    """The methods of all families, or of some, by name; those of a family that needs a missing package are left out."""
     found: dict[str, type[Method[Any, Any]]] = {}
-    for family in pkgutil.iter_modules(isoflop.method.__path__):
-        if family.ispkg:
-            found |= parts(cast("type[Method[Any, Any]]", Method), f"isoflop.method.{family.name}")
+    for family in families or all_families():
+        try:
+            found |= parts(cast("type[Method[Any, Any]]", Method), f"isoflop.method.{family}")
+        except ModuleNotFoundError as error:
+            if error.name not in _EXTRAS:
+                raise
+            err.print(f"{family}: needs {error.name}: pip install 'isoflop[{_EXTRAS[error.name]}]'", soft_wrap=True)
     return dict(sorted(found.items()))
+
+
+def all_families() -> list[str]:
+    """The folders of methods."""
+    return [family.name for family in pkgutil.iter_modules(isoflop.method.__path__) if family.ispkg]
 
 
 def markdown_table(found: Mapping[str, type[Method[Any, Any]]]) -> str:

@@ -67,7 +67,7 @@ def shrink(
     if json:
         put_json(_facts(study))
     else:
-        for part in _needing_torch("isoflop.report.shrink").tables(study):
+        for part in _needing_torch("isoflop.report.shrink").tables(study, out.width):
             out.print(part)
     if save is not None:
         err.print(f"wrote {study.best.save(save)}: see its README.md", soft_wrap=True)

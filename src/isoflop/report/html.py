@@ -49,7 +49,7 @@ def render(study: Study, axis: Axis | None = None) -> str:
     style = (files("isoflop.report") / "page.css").read_text(encoding="utf-8")
     plotly = (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
     script = (files("isoflop.report") / "page.js").read_text(encoding="utf-8")
-    allowed = " ".join(_digest(s) for s in (plotly, script))
+    allowed = " ".join(digest(s) for s in (plotly, script))
     policy = (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
@@ -76,7 +76,8 @@ def render(study: Study, axis: Axis | None = None) -> str:
     )
 
 
-def _digest(script: str) -> str:
+def digest(script: str) -> str:
+    """A script as the page's policy names it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 

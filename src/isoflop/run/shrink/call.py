@@ -138,7 +138,7 @@ def load_task(words: str) -> Workload:
     found = _load(words, "task")
     if not isinstance(found, Workload):
         raise WorkloadError(
-            f"task {words!r} gives a {type(found).__name__}; it must be, or return, an isoflop.method.shrink.Workload"
+            f"task {words!r} gives a {type(found).__name__}; it must be, or return, an isoflop.Workload"
         )
     return found
 

@@ -240,7 +240,8 @@ class Search:
         self._tell(THEN.join(path))
         self._candidates = [c for c in self._candidates if c.path != path]
         if not self._affordable():
-            self._end(path, "skipped: the budget was spent before its turn")
+            earlier = self._kept.ended(path)
+            self._end(path, earlier.status if earlier else "skipped: the budget was spent before its turn")
             return
         if self._kept.begin(path) >= _KILLED:
             self._end(path, f"failed: the process ended {_KILLED} times while it worked (killed, or out of memory)")
@@ -420,6 +421,8 @@ class Search:
 
     def _end(self, path: tuple[str, ...], status: str, asked: float = 0.0) -> None:
         self._ended[path] = self._kept.end(Ended(path, status, asked))
+        seen = {c.step for c in self._candidates if c.path == path}
+        self._candidates += [c for c in self._kept.of(path) if c.step not in seen]  # paid for by an earlier try
         self._save_bill()
 
     def _save_bill(self) -> None:

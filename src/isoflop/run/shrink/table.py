@@ -75,6 +75,15 @@ def techniques(study: ShrinkStudy) -> Grid:
     return Grid("Techniques", columns, rows, f"Quality on {len(study.original.dev)} {split}.")
 
 
+def narrow(study: ShrinkStudy) -> tuple[Grid, Grid]:
+    """The same in two tables, for a narrow screen: what each gives, and what it costs to get it."""
+    whole = techniques(study)
+    cut = len(whole.columns) - 3
+    first = Grid(whole.title, whole.columns[:cut], [row[:cut] for row in whole.rows if row[1]], whole.note)
+    rows = [(row[0].partition(":")[0], *row[cut:]) for row in whole.rows]
+    return first, Grid("Verdicts", (whole.columns[0], *whole.columns[cut:]), rows)
+
+
 def _row(study: ShrinkStudy, t: Technique, shown: tuple[Axis, ...]) -> tuple[str, ...]:
     if t.candidate is None or t.quality is None:
         return (t.name, *[""] * (4 + len(shown)), t.verdict)
