@@ -1,6 +1,7 @@
 """What operators are counted as, against closed forms and PyTorch's own counter."""
 
 import math
+import warnings
 
 import pytest
 
@@ -126,6 +127,7 @@ def test_a_budget_stops_before_the_operator_that_would_exceed_it():
     assert set(meter.by_role) == {"train"}
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 def test_int8_kernels_are_stopped_before_they_run_too():
     weight = torch.quantize_per_channel(
         torch.randn(8, D), torch.ones(8), torch.zeros(8, dtype=torch.long), 0, torch.qint8
@@ -160,3 +162,12 @@ def test_stored_bytes_count_shared_weights_once_and_quantised_ones_as_packed():
     net = nn.Sequential(nn.Linear(64, 64, bias=False), nn.Linear(64, 64, bias=False))
     net[1].weight = net[0].weight
     assert stored_bytes(net) == 4 * 64 * 64
+
+
+def test_stored_bytes_count_every_quantised_layer():
+    """Unpacked weights are copies that live for a moment; two of them must not pass for one."""
+    net = nn.Sequential(*(nn.Linear(64, 64) for _ in range(3)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one, all_three = (torch.ao.quantization.quantize_dynamic(n, {nn.Linear}) for n in (net[:1], net))
+    assert stored_bytes(all_three) == 3 * stored_bytes(one)

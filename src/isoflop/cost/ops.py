@@ -219,7 +219,8 @@ class OpMeter(TorchDispatchMode):
 def stored_bytes(module: nn.Module) -> int:
     """What a module's parameters and buffers take (bytes), each storage once; packed and quantised weights too."""
     held: dict[int, int] = {}
-    for tensor in plain_tensors(list(module.state_dict().values())):
+    state = list(plain_tensors(list(module.state_dict().values())))  # all alive at once, so that none shares an address
+    for tensor in state:
         if tensor.is_quantized:  # with a scale and a zero point of 8 bytes each
             grids = tensor.q_per_channel_scales().numel() if _per_channel(tensor) else 1
             held[id(tensor)] = tensor.numel() * tensor.element_size() + 16 * grids

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -74,7 +75,9 @@ class Candidate:
 
     def module(self) -> nn.Module:
         """The module, read from the folder."""
-        return cast(nn.Module, torch.load(self.folder / "module.pt", weights_only=False))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of how torch itself stores quantised weights
+            return cast(nn.Module, torch.load(self.folder / "module.pt", weights_only=False))
 
 
 @dataclass(frozen=True)
