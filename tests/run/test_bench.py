@@ -13,7 +13,7 @@ from isoflop.method.search.best_of_n import BestOfN
 from isoflop.method.search.self_consistency import SelfConsistency
 from isoflop.method.search.single import Single
 from isoflop.method.search.value.oracle import Oracle
-from isoflop.model.base import Sampling
+from isoflop.model.base import ModelError, Sampling
 from isoflop.model.mock import Mock, Skill
 from isoflop.record import Store
 from isoflop.run.bench import Bench, resume
@@ -181,3 +181,19 @@ def test_what_a_grader_cannot_judge_is_neither_wrong_nor_the_end_of_a_problem(tm
     front = Frontier(study.records, "tokens_out")
     assert front.left_out == 3
     assert {c.quality.min() for c in front.curves} == {1.0}
+
+
+def test_a_question_that_a_model_does_not_take_is_named_before_anything_is_spent(tmp_path, monkeypatch):
+    estimate = Mock.estimate
+
+    def short(self, request):
+        if len(request.prompt) > 4:
+            raise ModelError("the prompt has 5 characters; the mock takes at most 4")
+        return estimate(self, request)
+
+    monkeypatch.setattr(Mock, "estimate", short)
+    store = tmp_path / "store.db"
+    with pytest.raises(ModelError, match="question q11 cannot be asked: the prompt has 5 characters; .* at most 4"):
+        Bench(Questions("sums", [*questions(12)][:1] + [*questions(12)][11:]), [Mock(Skill(p=0.5))]).run(store)
+    with Store(store) as opened:
+        assert opened.runs() == []

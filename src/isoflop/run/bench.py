@@ -21,7 +21,7 @@ from isoflop.cost import Budget, Cost, Meter
 from isoflop.method.base import Method, read_part
 from isoflop.method.search.asked import Asked, prompt_of
 from isoflop.method.search.problem import SearchMethod
-from isoflop.model.base import LM, Request, Sampling
+from isoflop.model.base import LM, ModelError, Request, Sampling
 from isoflop.model.load import load
 from isoflop.model.mock import Mock
 from isoflop.record import UNJUDGED, Graded, Record, RunInfo, Store, default_path
@@ -256,10 +256,9 @@ class _Run:
         return self.name
 
     def _check_budgets(self) -> None:
-        """Refuse a budget that cannot be kept, before anything is spent."""
-        first = prompt_of(self.made.questions[self.problems[0][1]])
+        """Refuse a question that a model does not take and a budget that cannot be kept, before anything is spent."""
         for lm in self.made.lms:
-            least = lm.estimate(Request(first, (0,), self.bench.sampling))
+            least, *_ = [self._least(lm, key) for _, key in self.problems]
             for b in self.made.budgets:
                 if b.axis == "wall_s":
                     continue  # the clock keeps it
@@ -272,6 +271,17 @@ class _Run:
                         f"budget {b} is less than one sample of {lm.name} can cost ({least[b.axis]:g}); "
                         f"raise it, or lower max_tokens={self.bench.sampling.max_tokens}"
                     )
+
+    def _least(self, lm: LM, key: str) -> Cost:
+        """What one sample of a question can cost at most.
+
+        Raises:
+            ModelError: the model does not take the question.
+        """
+        try:
+            return lm.estimate(Request(prompt_of(self.made.questions[key]), (0,), self.bench.sampling))
+        except ModelError as error:
+            raise ModelError(f"question {key} cannot be asked: {error}; nothing was spent", fatal=True) from error
 
     async def drive(self) -> None:
         """Schedule, grade, and keep the rows."""
