@@ -128,6 +128,8 @@ class Graph:
         properties: dict[str, Any] = {
             # In half precision, 12 of 96 samples of SmolLM2 came out otherwise in another batch; so, none.
             "KV_CACHE_PRECISION": "f32",
+            # Cores with bfloat16 would compute in it, which changes samples, and refuse such a cache.
+            "INFERENCE_PRECISION_HINT": "f32",
             # Activations stay in full precision: rounding them to 8 bits changes samples, and is 1.4 times slower on a
             # core without 8-bit dot products.
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
