@@ -6,11 +6,8 @@ import random
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from isoflop.claim.base import Claim, CouldNotRunError, Finding, Size, Value
-from isoflop.model.tiny.decoder import Decoder
-from isoflop.model.tiny.ship import answered
-from isoflop.model.tiny.weights import names, read
-from isoflop.task.generate import Example
+from isoflop.claim.base import Claim, Finding, Size, Value
+from isoflop.claim.tiny_models import share_right, shipped
 from isoflop.task.generate.chain import Chain
 
 _DROP = 0.05  # most that a robust model loses when numbers change (fraction of problems); ours
@@ -44,24 +41,16 @@ class Infinitymath(Claim):
 
     def findings(self, size: Size) -> list[Finding]:
         """Quick: other numbers once for each of the fixed problems. Full: eight times."""
-        fixed_names = [name for name in names() if name.startswith("chain-fixed-")]
-        if not fixed_names:
-            raise CouldNotRunError("no chain-fixed model is shipped")
-        params = fixed_names[0].rpartition("-")[2]
+        params = shipped("chain-fixed")[0].rpartition("-")[2]
         few = Chain(**Chain.variants["fixed"])
         originals = list({e.key: e for e in (few.problem("train", i) for i in range(20 * 300))}.values())
         rng = random.Random(0)
         changed = [few.renumbered(e, rng) for _ in range(_RENUMBERED[size]) for e in originals]
-        found = dict[str, tuple[float, float]]()
-        for name in (f"chain-{params}", f"chain-fixed-{params}"):
-            decoder, _ = read(name)
-            found[name] = share_right(decoder, originals), share_right(decoder, changed)
+        found = {
+            name: (share_right(name, few, originals), share_right(name, few, changed))
+            for name in (f"chain-{params}", f"chain-fixed-{params}")
+        }
         return _findings(found, len(originals), len(changed))
-
-
-def share_right(decoder: Decoder, asked: list[Example]) -> float:
-    """The share of chains that a network gets right, greedily."""
-    return sum(map(Chain().grade, asked, answered(decoder, [e.prompt for e in asked]))) / len(asked)
 
 
 def _findings(found: dict[str, tuple[float, float]], originals: int, others: int) -> list[Finding]:

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 
 from isoflop.task.generate.base import PROMPT_END, RESPONSE_END, Example, Generator
 
-_STRIDE = 9  # a row's width on the page: the largest board, 7, and the cells around it
+_STRIDE = 10  # a row's width on the page: the largest board, 7, the cells around it, and a filler to end every row
 Board = tuple[str, ...]
 """Rows of `.` (dead) and `#` (alive), as many as a row is wide."""
 
@@ -34,15 +34,15 @@ def evolved(board: Board) -> Board:
 class Life(Generator):
     """The next state of a random board; the difficulty is its size, 4 and 6 in training, 5 and 7 beyond.
 
-    The page has rows of nine characters, filled up with `_`. In the prompt the board stands with the cells around it,
+    The page has rows of ten characters, filled up with `_`. In the prompt the board stands with the cells around it,
     wrapped from its other side, so that a cell and its neighbours are equally far apart on boards of all sizes; in the
     response it stands alone, one row a step.
 
     >>> example = Life().draw(random.Random(0), 4)
     >>> example.prompt
-    '...#..___#.###.___##.###___##.###___...#..___#.###.___:'
+    '...#..____#.###.____##.###____##.###____...#..____#.###.____:'
     >>> example.steps, example.answer
-    (('...._____', '...._____', '#..._____', '...._____'), '..../..../#.../....')
+    (('....______', '....______', '#...______', '....______'), '..../..../#.../....')
     """
 
     alphabet: ClassVar[str] = ".#_:\n"
