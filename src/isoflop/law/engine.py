@@ -174,83 +174,132 @@ def minimise(
 
 
 def _to_vertex(problem: Problem, theta: Floats, objective: Floats, weights: Floats, held: Bools) -> Floats:
-    """Move theta (in place) from near the least absolute deviations to a vertex that is optimal among its neighbours.
+    """Move theta (in place) from near the least absolute deviations to a point that is optimal among its neighbours.
 
     A vertex passes exactly through as many points as parameters are free. Exchange of one point at a time, as in
-    Barrodale and Roberts' simplex method, with Newton steps onto each vertex as the model is curved.
+    Barrodale and Roberts' simplex method, with Newton steps onto each vertex as the model is curved. Where the curve
+    of an edge turns up again before the next vertex, its lowest point is taken instead (`offset` is the residual there).
     Returns the objective there, never above the one given.
     """
     count = theta.shape[1]
     live: Indices = np.arange(len(theta))
     every = np.broadcast_to(weights, (len(theta), problem.target.shape[-1]))
-    r, jac = problem.residuals(theta, live)
+    r, _ = problem.residuals(theta, live)
     # Equations to choose from: one for each point, then one for each parameter that stays where it is.
     size = np.concatenate([np.where(every > 0, np.abs(r), np.inf), np.full(theta.shape, np.inf)], axis=1)
     size[:, -count:][held | (theta <= problem.low) | (theta >= problem.high)] = -1.0
     chosen: Indices = np.argpartition(size, count - 1, axis=1)[:, :count]
-    for pivot in range(60):
-        at, r, jac, system = _onto_vertex(problem, theta[live], live, chosen)
-        there = _total(problem.objective.rho(r), every[live])
-        better = (there < objective[live] * (1 - 1e-15)) & np.isfinite(there)
-        theta[live[better]], objective[live[better]] = at[better], there[better]
-        if pivot == 0:
-            # The point it came from counts as better still: only exchanges must go down from here.
-            better = np.isfinite(there) & (there < objective[live] * (1 + 1e-3))
-        live, chosen, at = live[better], chosen[better], at[better]
-        r, jac, system = r[better], jac[better], system[better]
+    offset = np.zeros(theta.shape)
+
+    def onto(start: Floats, rows: Indices, chosen: Indices, offset: Floats) -> tuple[Floats, ...]:
+        at, r, jac, system = _onto_vertex(problem, start, rows, chosen, offset)
+        return at, r, jac, system, _total(problem.objective.rho(r), every[rows])
+
+    at, r, jac, system, value = onto(theta, live, chosen, offset)
+    for _ in range(100):
+        lower = (value < objective[live] * (1 - 1e-15)) & np.isfinite(value)
+        theta[live[lower]], objective[live[lower]] = at[lower], value[lower]
+        # The first vertex may lie a little above the point it came from.
+        go = np.isfinite(value) & (value < objective[live] * (1 + 1e-3))
+        live, chosen, offset, at, value = live[go], chosen[go], offset[go], at[go], value[go]
         if len(live) == 0:
             break
+        found = _exchange(problem, (at, r[go], jac[go], system[go]), every[live], held[live], (chosen, offset))
+        entered, leaves, enters, sign, excess, step = found
+        go = (excess > 1e-12) & np.isfinite(step)
+        live, chosen, offset, at, value, entered = live[go], chosen[go], offset[go], at[go], value[go], entered[go]
+        leaves, enters, sign, excess, step = leaves[go], enters[go], sign[go], excess[go], step[go]
         rows = np.arange(len(live))
-        in_vertex = np.zeros((len(live), r.shape[1] + count), bool)
-        in_vertex[rows[:, None], chosen] = True
-        weight = np.concatenate([every[live], np.zeros_like(at)], axis=1)
-        gradient = np.einsum("spm,sm->sp", jac, np.where(in_vertex[:, :-count], 0.0, every[live] * np.sign(r)))
-        dual = -_linear_solve(system.transpose(0, 2, 1), gradient)
-        excess = np.abs(dual) - np.take_along_axis(weight, chosen, axis=1)
-        parameter = chosen - r.shape[1]
-        on = np.maximum(parameter, 0)
-        value, fixed = np.take_along_axis(at, on, axis=1), np.take_along_axis(held[live], on, axis=1)
-        into: Bools = ((value <= problem.low[on]) & (dual > 0)) | ((value >= problem.high[on]) & (dual < 0))
-        excess[(parameter >= 0) & (fixed | ~into)] = -np.inf
-        leaves = np.argmax(excess, axis=1)
-        unit = np.zeros_like(at)
-        unit[rows, leaves] = np.sign(dual[rows, leaves])
-        along = _linear_solve(system, unit)
-        rate = np.concatenate([np.einsum("spm,sp->sm", jac, along), along], axis=1)
-        edge = np.where(along > 0, problem.high - at, problem.low - at)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            reach = np.concatenate([-r, edge], axis=1) / rate
-        reach[in_vertex | ~(reach > 0)] = np.inf
-        gain = 2 * weight * np.abs(rate)
-        gain[:, -count:] = np.inf
-        order = np.argsort(reach, axis=1)
-        slope = np.cumsum(np.take_along_axis(gain, order, axis=1), axis=1) - excess[rows, leaves][:, None]
-        enters = np.take_along_axis(order, np.argmax(slope >= 0, axis=1)[:, None], axis=1)[:, 0]
-        chosen[rows, leaves] = enters
-        go = (excess[rows, leaves] > 1e-12) & np.isfinite(reach[rows, enters])
-        live, chosen = live[go], chosen[go]
+        there = offset.copy()
+        there[rows, leaves] = 0.0
+        tried = onto(at, live, entered, there)
+        # Not lower: the edge turned up. Its slope at the start and its height at the end give a parabola.
+        short = np.flatnonzero(~(tried[4] < value * (1 - 1e-15)))
+        if len(short):
+            rise = np.where(np.isfinite(tried[4]), tried[4] - value, value)[short] + (excess * step)[short]
+            middle = 0.5 * (excess * step**2)[short] / np.maximum(rise, 1e-300)
+            entered[short], there[short] = chosen[short], offset[short]
+            there[short, leaves[short]] += (sign * 1.0)[short] * middle
+            for old, new in zip(tried, onto(at[short], live[short], entered[short], there[short])):
+                old[short] = new
+        better = tried[4] < value * (1 - 1e-15)
+        live, chosen, offset = live[better], entered[better], there[better]
+        at, r, jac, system, value = (v[better] for v in tried)
     return objective
 
 
+def _exchange(
+    problem: Problem,
+    vertex: tuple[Floats, Floats, Floats, Floats],
+    weights: Floats,
+    held: Bools,
+    equations: tuple[Indices, Floats],
+) -> tuple[Indices, Indices, Indices, Floats, Floats, Floats]:
+    """Which equation to drop, and which to take for it: the chosen ones then (S, P), the place of the one that leaves,
+    the one that enters, which way the residual that leaves goes, how steeply the objective falls, and how far (S)."""
+    (at, r, jac, system), (chosen, offset) = vertex, equations
+    runs, count = r.shape[1], at.shape[1]
+    rows = np.arange(len(at))
+    in_vertex = np.zeros((len(at), runs + count), bool)
+    in_vertex[rows[:, None], chosen] = True
+    # A point that an edge passes by counts like any other.
+    passed = in_vertex.copy()
+    passed[rows[:, None], chosen] = offset == 0.0
+    weight = np.concatenate([weights, np.zeros_like(at)], axis=1)
+    gradient = np.einsum("spm,sm->sp", jac, np.where(passed[:, :-count], 0.0, weights * np.sign(r)))
+    dual = -_linear_solve(system.transpose(0, 2, 1), gradient)
+    excess = np.abs(dual) - np.where(offset == 0.0, np.take_along_axis(weight, chosen, axis=1), 0.0)
+    parameter = chosen - runs
+    on = np.maximum(parameter, 0)
+    value, fixed = np.take_along_axis(at, on, axis=1), np.take_along_axis(held, on, axis=1)
+    into: Bools = ((value <= problem.low[on]) & (dual > 0)) | ((value >= problem.high[on]) & (dual < 0))
+    excess[(parameter >= 0) & (fixed | ~into)] = -np.inf
+    leaves = np.argmax(excess, axis=1)
+    sign = np.sign(dual[rows, leaves])
+    unit = np.zeros_like(at)
+    unit[rows, leaves] = sign
+    along = _linear_solve(system, unit)
+    rate = np.concatenate([np.einsum("spm,sp->sm", jac, along), along], axis=1)
+    edge = np.where(along > 0, problem.high - at, problem.low - at)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reach = np.concatenate([-r, edge], axis=1) / rate
+    # The one that leaves may come back to zero from the other side.
+    passed[rows, chosen[rows, leaves]] = offset[rows, leaves] == 0.0
+    reach[(in_vertex & passed) | ~(reach > 0)] = np.inf
+    reach[rows[:, None], chosen] = np.where(
+        np.arange(count) == leaves[:, None], reach[rows[:, None], chosen], np.inf
+    )
+    gain = 2 * weight * np.abs(rate)
+    gain[:, -count:] = np.inf
+    order = np.argsort(reach, axis=1)
+    slope = np.cumsum(np.take_along_axis(gain, order, axis=1), axis=1) - excess[rows, leaves][:, None]
+    enters = np.take_along_axis(order, np.argmax(slope >= 0, axis=1)[:, None], axis=1)[:, 0]
+    entered = chosen.copy()
+    entered[rows, leaves] = enters
+    return entered, leaves, enters, sign, excess[rows, leaves], reach[rows, enters]
+
+
 def _onto_vertex(
-    problem: Problem, theta: Floats, rows: Indices, chosen: Indices
+    problem: Problem, theta: Floats, rows: Indices, chosen: Indices, offset: Floats
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """The theta at which the chosen equations hold, with residuals, derivative and the equations' matrix there."""
     at = theta.copy()
     for _ in range(3):
-        _, _, system, right = _equations(problem, at, rows, chosen)
+        _, _, system, right = _equations(problem, at, rows, chosen, offset)
         at = np.clip(at + _linear_solve(system, right), problem.low, problem.high)
-    r, jac, system, _ = _equations(problem, at, rows, chosen)
+    r, jac, system, _ = _equations(problem, at, rows, chosen, offset)
     return at, r, jac, system
 
 
-def _equations(problem: Problem, at: Floats, rows: Indices, chosen: Indices) -> tuple[Floats, Floats, Floats, Floats]:
+def _equations(
+    problem: Problem, at: Floats, rows: Indices, chosen: Indices, offset: Floats
+) -> tuple[Floats, Floats, Floats, Floats]:
     """Residuals, derivative, and the chosen equations' matrix and right side; residuals are infinite where singular."""
     count = at.shape[1]
     r, jac = problem.residuals(at, rows)
     points = np.minimum(chosen, r.shape[1] - 1)[:, None, :]
     system = np.take_along_axis(jac, points, axis=2).transpose(0, 2, 1)
-    right = -np.take_along_axis(r, points[:, 0], axis=1)
+    right = offset - np.take_along_axis(r, points[:, 0], axis=1)
     stays = chosen >= r.shape[1]
     system[stays] = np.eye(count)[chosen[stays] - r.shape[1]]
     right[stays] = 0.0
