@@ -178,7 +178,7 @@ def _to_vertex(problem: Problem, theta: Floats, objective: Floats, weights: Floa
 
     A vertex passes exactly through as many points as parameters are free. Exchange of one point at a time, as in
     Barrodale and Roberts' simplex method, with Newton steps onto each vertex as the model is curved. Where the curve
-    of an edge turns up again before the next vertex, its lowest point is taken instead (`offset` is the residual there).
+    of an edge turns up again before the next vertex, its lowest point is taken (`offset` is the residual there).
     Returns the objective there, never above the one given.
     """
     count = theta.shape[1]
@@ -219,7 +219,7 @@ def _to_vertex(problem: Problem, theta: Floats, objective: Floats, weights: Floa
             rise = np.where(np.isfinite(tried[4]), tried[4] - value, value)[short] + (excess * step)[short]
             middle = 0.5 * (excess * step**2)[short] / np.maximum(rise, 1e-300)
             entered[short], there[short] = chosen[short], offset[short]
-            there[short, leaves[short]] += (sign * 1.0)[short] * middle
+            there[short, leaves[short]] += sign[short] * middle
             for old, new in zip(tried, onto(at[short], live[short], entered[short], there[short])):
                 old[short] = new
         better = tried[4] < value * (1 - 1e-15)
@@ -266,9 +266,7 @@ def _exchange(
     # The one that leaves may come back to zero from the other side.
     passed[rows, chosen[rows, leaves]] = offset[rows, leaves] == 0.0
     reach[(in_vertex & passed) | ~(reach > 0)] = np.inf
-    reach[rows[:, None], chosen] = np.where(
-        np.arange(count) == leaves[:, None], reach[rows[:, None], chosen], np.inf
-    )
+    reach[rows[:, None], chosen] = np.where(np.arange(count) == leaves[:, None], reach[rows[:, None], chosen], np.inf)
     gain = 2 * weight * np.abs(rate)
     gain[:, -count:] = np.inf
     order = np.argsort(reach, axis=1)

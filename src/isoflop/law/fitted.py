@@ -309,7 +309,8 @@ class Fit:
                 h = self.objective.transform(self.outputs(x, by))
                 if of == "run":
                     errors = self.residuals / np.sqrt(1.0 - self.spread.leverage)
-                    h = h - np.random.default_rng(1).choice(errors, h.shape)
+                    wide = _student(self.spread.freedom, len(h)).reshape(-1, *[1] * (h.ndim - 1))
+                    h = h - wide * np.random.default_rng(1).choice(errors, h.shape)
                 ends = self.ends(h, centre, level)
             ends = [self.objective.inverse(end) for end in ends]
         low, high = np.minimum(*ends), np.maximum(*ends)
