@@ -266,7 +266,9 @@ def _exchange(
     # The one that leaves may come back to zero from the other side.
     passed[rows, chosen[rows, leaves]] = offset[rows, leaves] == 0.0
     reach[(in_vertex & passed) | ~(reach > 0)] = np.inf
-    reach[rows[:, None], chosen] = np.where(np.arange(count) == leaves[:, None], reach[rows[:, None], chosen], np.inf)
+    back = reach[rows, chosen[rows, leaves]]
+    reach[rows[:, None], chosen] = np.inf
+    reach[rows, chosen[rows, leaves]] = back
     gain = 2 * weight * np.abs(rate)
     gain[:, -count:] = np.inf
     order = np.argsort(reach, axis=1)

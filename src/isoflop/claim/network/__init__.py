@@ -1,0 +1,1 @@
+"""Networks that claims are tested on; apart from the claims, which are listed where there is no torch."""
