@@ -34,11 +34,11 @@ def reproduced() -> None:
     for part in (gadre, porian, multi_power, datablations, olmo_ladder, routed, languini, constants):
         part()
     print(
-        "Not reproduced: datablations' R_D and R_N. Its table does not mark the 182 runs that were fitted; on those up to\n"
-        "10, 30 or any number of epochs the decays end at their bounds, with less objective than the published ones.\n"
-        "Not exact: the OLMo ladder fitted averages over checkpoints, of which the table has the last, and in step 2\n"
-        "earlier ones too; Clark et al.'s constants are from memory. The 240 Chinchilla points have no licence: not here."
+        "Not reproduced: datablations' R_D and R_N. Its table does not mark the 182 runs that were fitted; on those up"
     )
+    print("to 10, 30 or any number of epochs the decays end at their bounds, with less objective than the published.")
+    print("Not exact: the OLMo ladder fitted averages over checkpoints, of which the table has the last, and in step 2")
+    print("earlier ones too; Clark et al.'s constants are from memory. The 240 Chinchilla points have no licence.")
 
 
 def gadre() -> None:
