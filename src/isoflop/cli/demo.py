@@ -19,7 +19,7 @@ MAIN_JOB = Bench(
     task="chain",
     models=[f"tiny:chain-{size}" for size in ("9k", "34k", "132k", "391k")],
     methods=["single", "best_of_n", "self_consistency", "weighted_vote"],
-    budgets=["flops=100G", "wall_s=90"],
+    budgets=["flops=100G", "wall_s=75"],
     sampling=Sampling(max_tokens=24),
 )
 """A small model asked often against a larger one asked once: under a minute on two cores; the clock ends it where the
