@@ -127,4 +127,4 @@ def test_a_failure_reaches_every_caller_and_the_next_call_works(tiny, monkeypatc
 
 def test_it_keeps_the_contract_of_all_models(tiny):
     check_model(tiny, "123:")
-    check_model(Tiny.open("chain-34k"), "50 +7 *3:")
+    check_model(Tiny.open("chain-34k"), "50 +7 *3 -8 *9 *7 +6 *8:")  # harder than trained: its samples differ
