@@ -210,3 +210,12 @@ def test_known_names_are_pulled_and_paths_are_not(path, monkeypatch):
         load("gguf:gpt-9")
     with pytest.raises(ModelError, match="No such file"):
         load("gguf:/nowhere/x.gguf")
+
+
+def test_a_processor_that_cannot_compute_it_is_one_clear_error(path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise RuntimeError("Exception from core.cpp:117:\nexpect kvcache type bf16, current: f32\n\n")
+
+    monkeypatch.setattr(room, "Graph", refuse)
+    with pytest.raises(ModelError, match=r"cannot compute .*\.gguf on this processor: expect kvcache type bf16"):
+        Gguf(path)

@@ -63,7 +63,11 @@ class Gguf(LM):
         self._tokenizer: Any = openvino_genai.Tokenizer(folder)
         if self._header.chat_template:
             self._tokenizer.set_chat_template(self._header.chat_template)
-        graph = Graph(folder / "openvino_model.xml", _KV_BYTES, threads)
+        try:
+            graph = Graph(folder / "openvino_model.xml", _KV_BYTES, threads)
+        except RuntimeError as error:
+            why = str(error).strip().rpartition("\n")[2]
+            raise ModelError(f"OpenVINO cannot compute {path} on this processor: {why}", fatal=True) from error
         self._threads = graph.threads
         self._context = min(self._header.context_length, (graph.n_blocks - 2) * graph.block_tokens)
         self._engine = Engine(
