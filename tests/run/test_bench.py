@@ -6,9 +6,11 @@ import asyncio
 import json
 import math
 
+import numpy as np
 import pytest
 
 from isoflop.frontier import Frontier
+from isoflop.law.coverage import pass_at_k
 from isoflop.method.search.best_of_n import BestOfN
 from isoflop.method.search.self_consistency import SelfConsistency
 from isoflop.method.search.single import Single
@@ -197,3 +199,19 @@ def test_a_question_that_a_model_does_not_take_is_named_before_anything_is_spent
         Bench(Questions("sums", [*questions(12)][:1] + [*questions(12)][11:]), [Mock(Skill(p=0.5))]).run(store)
     with Store(store) as opened:
         assert opened.runs() == []
+
+
+def test_coverage_and_majority_reproduce_the_golden_curves(tmp_path):
+    """bestofn's README: Qwen2.5-0.5B on GSM8K. Beta(0.441, 0.549) is the published fit to its coverage; six wrong
+    answers, one of them a fifth of all wrong samples, are ours, fitted to its majority curve (0.018 off at most)."""
+    n, problems = 32, 160
+    golden = {4: (0.666, 0.530), 8: (0.750, 0.583), 16: (0.817, 0.618), 32: (0.867, 0.640)}
+    method = SelfConsistency(n=n, batch=4)
+    study = Bench(questions(problems), ["mock:beta=0.441:0.549,wrong=6,lure=0.2"], [method]).run(tmp_path / "s")
+    counts = np.array([g.n for g in study.graded]), np.array([g.c for g in study.graded])
+    for k, (coverage, majority) in golden.items():
+        within = 3 * math.sqrt(coverage * (1 - coverage) / problems)
+        assert float(pass_at_k(*counts, k).mean()) == pytest.approx(coverage, abs=within)
+        voted = [r.quality for r in study.records if r.step == k // 4 - 1]
+        assert len(voted) == problems
+        assert np.mean(voted) == pytest.approx(majority, abs=3 * math.sqrt(majority * (1 - majority) / problems))
