@@ -145,7 +145,10 @@ class Path:
         entered: what went into the block before each exit that was reached, each [B, ...].
         hidden: what came out of it, each [B, ...].
         chosen: the exit that a gate has chosen [B], if there is a gate.
+        last: the model's own answer, once it is there.
     """
+
+    last: Tensor
 
     def __init__(self, heads: Sequence[nn.Module]) -> None:
         self.entered: list[Tensor] = []
@@ -319,20 +322,27 @@ class EarlyExit(Conditional):
         last = walk(self.trunk, self.places, inputs, visit)
         return answer if last is None else last if answer is None else _merged(answer, last, waiting)
 
-    def every(self, *inputs: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Scores [B, K], the answer of every exit, K of [B, ...], and the model's own [B, ...]."""
+    def watched(self, *inputs: Tensor) -> Path:
+        """Run to the end whatever the rule says, and keep what passes."""
         path = Path(self.heads)  # pyright: ignore[reportArgumentType]
-        scores: list[Tensor] = []
 
         def visit(entered: Tensor, hidden: Tensor) -> bool:
             path.entered.append(entered)
             path.hidden.append(hidden)
-            scores.append(self.rule(path))
             return False
 
-        last = walk(self.trunk, self.places, inputs, visit)
-        assert isinstance(last, Tensor)
-        return torch.stack(scores, 1).double(), [path.output(k) for k in range(len(self.places))], last
+        path.last = one_tensor(walk(self.trunk, self.places, inputs, visit))
+        return path
+
+    def every(self, *inputs: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Scores [B, K], the answer of every exit, K of [B, ...], and the model's own [B, ...]."""
+        whole, path = self.watched(*inputs), Path(self.heads)  # pyright: ignore[reportArgumentType]
+        scores: list[Tensor] = []
+        for entered, hidden in zip(whole.entered, whole.hidden, strict=True):
+            path.entered.append(entered)
+            path.hidden.append(hidden)
+            scores.append(self.rule(path))
+        return torch.stack(scores, 1).double(), [path.output(k) for k in range(len(self.places))], whole.last
 
     def costs(self, inputs: Sequence[Tensor]) -> list[float]:
         """FLOPs of one example [1, ...] that leaves at each exit or at none, looked at on every exit before."""
