@@ -61,7 +61,8 @@ class EcoM2f(ShrinkMethod):
     Exits are trained once (the paper trains the whole model by stochastic depth with weights that grow with depth;
     `trained_trunk` does). Then, for each price `beta` of compute, every calibration example gets the depth that is
     best for it, the largest of quality - beta * cost, and the gate learns to foretell that depth. Unlike exit rules
-    nothing is computed at the exits that are passed by. It loses where the depth that is best cannot be told from first features.
+    nothing is computed at the exits that are passed by. It loses where the best depth cannot
+    be told from first features.
 
     Cost: as `multi_exit`, once; a pass through all exits; and `gate_steps` batches of the gate for each beta.
     Buys: no law known. A larger beta never asks for more depth on the examples that the gate learns from.
