@@ -12,7 +12,7 @@ from scipy.special import ndtri
 from isoflop.frontier.estimate import LEVEL, Array, Estimate
 from isoflop.method.shrink import Workload, mean
 
-DRAWS = 4000
+DRAWS = 2000
 TAIL = (1 - LEVEL) / 2
 """Probability that a model is taken to hold the floor although it does not, at most."""
 
@@ -76,11 +76,12 @@ class Floor:
         value = workload.quality(scores) - self.of(workload.quality(original))
         if workload.quality is mean and set(np.unique(np.concatenate([scores, original]))) <= {0.0, 1.0}:
             return self._of_shares(value, scores, original, tail)
-        rng = np.random.default_rng(0)
-        resampled = np.empty(DRAWS)
-        for i in range(DRAWS):
-            at = rng.integers(len(scores), size=len(scores))
-            resampled[i] = workload.quality(scores[at]) - self.of(workload.quality(original[at]))
+        at = np.random.default_rng(0).integers(len(scores), size=(DRAWS, len(scores)))
+        if workload.quality is mean:
+            now, was = scores[at].mean(axis=1), original[at].mean(axis=1)
+        else:
+            now, was = (np.array([workload.quality(of[row]) for row in at]) for of in (scores, original))
+        resampled = now - np.array([self.of(x) for x in was])
         low, high = np.quantile(resampled, (tail, 1 - tail))
         return Estimate(value, float(low), float(high))
 

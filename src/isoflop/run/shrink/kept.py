@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import shutil
 import tempfile
 import warnings
@@ -20,8 +21,8 @@ from isoflop.cost import FREE, Cost, Role
 from isoflop.frontier.estimate import Estimate
 from isoflop.method.shrink import Workload, digest
 from isoflop.record.file import replacing
-from isoflop.run.shrink.latency import Latency
-from isoflop.run.shrink.measure import Measured
+from isoflop.run.shrink.latency import NOT_TIMED, Latency
+from isoflop.run.shrink.measure import NOT_MEASURED, Measured
 
 _FORMAT = 1
 THEN = " then "
@@ -37,8 +38,8 @@ class Candidate:
         note: what was done, in the methods' words.
         once: what its methods have spent up to it; what the study spent on looking at it is not part of that.
         dev: what it does on the dev examples; on the first of them only where these showed it to be below the floor.
-        quick: its latency beside the original, on a few examples.
-        folder: where it is kept.
+        quick: its latency beside the original, on a few examples; unknown for those below the floor.
+        folder: where it is kept, once it is.
         test: what it does on the test examples, where it was looked at.
         final: its latency beside the original and the other finalists.
     """
@@ -47,9 +48,9 @@ class Candidate:
     step: int
     note: str
     once: Cost
-    dev: Measured
-    quick: Latency
-    folder: Path
+    dev: Measured = NOT_MEASURED
+    quick: Latency = NOT_TIMED
+    folder: Path = Path()
     test: Measured | None = None
     final: Latency | None = None
 
@@ -158,7 +159,7 @@ class Kept:
         new = Path(tempfile.mkdtemp(dir=home, prefix=".new-"))
         try:
             if module is not None:
-                torch.save(module, new / "module.pt")
+                _save(module, new / "module.pt")
             np.savez(new / "dev.npz", **_arrays(candidate.dev))
             facts = {
                 "path": candidate.path,
@@ -246,6 +247,15 @@ class Kept:
             _measured(test) if test.exists() else None,
             None if final is None else _latency(final),
         )
+
+
+def _save(module: nn.Module, path: Path) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.save(module, path)
+    except (AttributeError, TypeError, pickle.PicklingError) as error:
+        raise ValueError(f"its module cannot be pickled by torch.save: {error}") from error
 
 
 def workload_digest(workload: Workload) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -38,6 +39,10 @@ class Latency:
     ratio: Estimate
     joules: float
     trouble: str = ""
+
+
+_UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+NOT_TIMED = Latency(_UNKNOWN, math.nan, _UNKNOWN, math.nan, "not timed")
 
 
 def latencies(modules: Sequence[nn.Module], data: Data, rounds: int = 7, at_most_s: float = 30.0) -> list[Latency]:

@@ -16,7 +16,8 @@ from isoflop.frontier.estimate import Array
 from isoflop.method.shrink import Data, Output, Workload, WorkloadError, is_conditional
 
 _COMPARED = 4
-_SAME = 1e-3
+_SAME = 0.05
+"""Share of the largest output by which an example's may differ in another batch; rounding to 8 bits moves it less."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,22 +55,25 @@ class Measured:
         return Measured(*(np.concatenate([getattr(self, name), getattr(more, name)]) for name in names))
 
 
+NOT_MEASURED = Measured(*(np.empty(0) for _ in range(4)))
+
+
 def measure(module: nn.Module, workload: Workload, data: Data, meter: Meter) -> Measured:
     """Answers to some examples, scored, and what each computed; charged to `meter` as `verify`.
 
-    A module that always does the same is computed in batches, and counted on one example. A conditional one, and one
-    whose answers depend on what else is in the batch (as where activations are quantised over all of it), is computed
-    and counted example by example.
+    A conditional module is computed and counted example by example. Any other is counted on one example, and computed
+    in batches, or alone where its answers depend on what else is in the batch.
 
     Raises:
         WorkloadError: the score cannot be used.
         BudgetExhausted: from the operator that would exceed a budget.
     """
-    if is_conditional(module) or _depends_on_batch(module, data, meter):
+    if is_conditional(module):
         return _one_by_one(module, workload, data, meter)
+    size = 1 if _depends_on_batch(module, data, meter) else workload.batch
     scores: list[Array] = []
     with OpMeter(meter, "verify"), torch.no_grad():
-        for part in data.batches(workload.batch):
+        for part in data.batches(size):
             scores.append(workload.scores(module(*part.inputs), part))
     one = _one_by_one(module, workload, data.rows(slice(0, 1)), meter)
     flops, moved, peak = (np.full(len(data), x) for x in (one.flops[0], one.bytes_moved[0], one.peak_bytes[0]))

@@ -29,7 +29,10 @@ _SURE = 0.005
 _DEEPEST, _FINALISTS, _TRIED, _KILLED = 3, 5, 8, 2
 _WORTH = 0.98
 """A combination is tried where its predicted cost is below this share of the best so far."""
-_TIMED, _QUICK_S, _FINAL_S = 4, 3.0, 20.0
+_TIMED, _ROUNDS, _QUICK_S, _FINAL_S = 4, 3, 3.0, 20.0
+_TESTS, _MOST_RESERVED = 3, 0.5
+_FEW = 20
+"""Examples below which intervals are known to be too narrow."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ Watch = Callable[[Standing], None]
 
 
 class _Stopwatch:
-    """Seconds that a method itself has worked; not while the study looks at what it yielded."""
+    """Seconds spent inside it: of a method's own work, or of looking at what it yielded."""
 
     def __init__(self) -> None:
         self._total, self._since = 0.0, math.nan
@@ -69,10 +72,10 @@ class _Stopwatch:
     def __call__(self) -> float:
         return self._total if math.isnan(self._since) else self._total + time.perf_counter() - self._since
 
-    def start(self) -> None:
+    def __enter__(self) -> None:
         self._since = time.perf_counter()
 
-    def stop(self) -> None:
+    def __exit__(self, *failure: object) -> None:
         self._total, self._since = self(), math.nan
 
 
@@ -112,13 +115,15 @@ class Search:
 
         self._clock = clock
         self._all = Meter(asked.budgets, clock=clock)
-        self._meter = Meter([Budget(b.axis, _SEARCHED * b.limit) for b in asked.budgets], self._all, clock)
         for role, cost in earlier.by_role.items():
-            self._meter.charge(cost, role)
+            self._all.charge(cost, role)
+        self._meter = self._all
+        self._margins: dict[Path, Estimate] = {}
         self._ended: dict[tuple[str, ...], Ended] = {}
         self._candidates: list[Candidate] = []
         self._pairs: set[frozenset[str]] = set()
-        self._notices: list[str] = []
+        few = min(len(workload.dev), len(workload.test))
+        self._notices = [f"only {few} examples: the intervals are too narrow"] if few < _FEW else []
         self._stage = "measuring the original"
 
     def run(self) -> ShrinkStudy:
@@ -130,6 +135,7 @@ class Search:
         """
         try:
             self._original = self._keep()
+            self._meter = self._searching()
             self._alone()
             self._combine()
             self._leftovers()
@@ -146,7 +152,7 @@ class Search:
         else:
             dev = measure(self.module, self.workload, self.workload.dev, self._all)
             (quick,) = self._timed([self.module], _QUICK_S)
-            original = self._kept.add(Candidate((KEEP,), 0, "as it was", FREE, dev, quick, Path()), self.module)
+            original = self._kept.add(Candidate((KEEP,), 0, "as it was", FREE, dev, quick), self.module)
             self._save_bill()
         floor, has = self.asked.floor, self.workload.quality(original.dev.scores)
         if has == 0 and floor.relative:
@@ -160,6 +166,19 @@ class Search:
                 f"{floor.of(has):.4g}; lower the floor, or bring a better model"
             )
         return original
+
+    def _searching(self) -> Meter:
+        """What the search may spend: all but what timing and testing some finalists will take."""
+        before = self._all.spent
+        self._tested(self._original)
+        after, budgets = self._all.spent, list[Budget]()
+        for b in self.asked.budgets:
+            test = after[b.axis] - before[b.axis]
+            timing = _FINAL_S if b.axis == "wall_s" else 0.0
+            reserve = min(max((1 - _SEARCHED) * b.limit, _TESTS * test + timing), _MOST_RESERVED * b.limit)
+            spent = 0.0 if b.axis == "wall_s" else after[b.axis]  # time is the clock's, which counts from the start
+            budgets.append(Budget(b.axis, max(b.limit - reserve - spent, 1e-9)))
+        return Meter(budgets, self._all, self._clock)
 
     # Methods alone
 
@@ -246,11 +265,9 @@ class Search:
         if self._kept.begin(path) >= _KILLED:
             self._end(path, f"failed: the process ended {_KILLED} times while it worked (killed, or out of memory)")
             return
-        watch = _Stopwatch()
-        meter = Meter(budgets, self._meter, watch)
         status, asked = "ok", 0.0
         try:
-            status = self._follow(path, base, meter, watch)
+            status = self._follow(path, base, budgets)
         except Refused as why:
             status = f"refused: {why}"
         except BudgetExhausted as exhausted:
@@ -263,15 +280,19 @@ class Search:
             status = f"failed: {_why(error)}"
         self._end(path, status, asked)
 
-    def _follow(self, path: tuple[str, ...], base: Candidate, meter: Meter, watch: _Stopwatch) -> str:
+    def _follow(self, path: tuple[str, ...], base: Candidate, budgets: Sequence[Budget]) -> str:
+        """A method has the share, and so has looking at what it yields; only the former is its once-cost."""
         method, module = self._methods[path[-1]], base.module()
         module.eval()
+        watch, looked = _Stopwatch(), _Stopwatch()
+        meter, looks = Meter(budgets, self._meter, watch), Meter(budgets, self._meter, looked)
         problem = Original(module, self.workload, meter, self.module)
         known = {c.step: c for c in self._kept.of(path)}
         below = 0
         for step, shrunk in enumerate(_stepping(method, problem, meter, self.asked.seed, watch)):
-            once = base.once.then(meter.spent)
-            candidate = known.get(step) or self._look(path, step, shrunk, once)
+            new = Candidate(path, step, shrunk.note, base.once.then(meter.spent))
+            with looked:
+                candidate = known.get(step) or self._look(new, shrunk.module, looks)
             self._candidates.append(candidate)
             self._save_bill()
             self._tell(THEN.join(path))
@@ -281,28 +302,27 @@ class Search:
                 return f"stopped: below the floor from step {step + 1 - below} on"
         return "ok"
 
-    def _look(self, path: tuple[str, ...], step: int, shrunk: Shrunk, once: Cost) -> Candidate:
+    def _look(self, candidate: Candidate, module: nn.Module, meter: Meter) -> Candidate:
         """Measure what a method yielded: a few dev examples first, all where these leave hope."""
-        dev, module = self.workload.dev, shrunk.module
+        dev, original = self.workload.dev, self._original.dev.scores
         few = min(_SCREENED, max(len(dev) // 4, 1))
-        found = measure(module, self.workload, dev.rows(slice(0, few)), self._meter)
-        original = self._original.dev.scores
+        found = measure(module, self.workload, dev.rows(slice(0, few)), meter)
         hope = self.asked.floor.margin(self.workload, found.scores, original[:few], _SURE).high >= 0
         if hope and few < len(dev):
-            found = found.then(measure(module, self.workload, dev.rows(slice(few, len(dev))), self._meter))
-        candidate = Candidate(path, step, shrunk.note, once, found, self._original.quick, Path())
-        holds = self._margin(candidate).high >= 0
-        if holds:
-            quick = self._timed([self.module, module], _QUICK_S)[1]
-            candidate = replace(candidate, quick=quick)
-        else:  # not worth the time
-            unknown = Estimate(math.nan, math.nan, math.nan)
-            candidate = replace(candidate, quick=Latency(unknown, math.nan, unknown, math.nan, "not timed"))
-        return self._kept.add(candidate, module if holds else None)
+            found = found.then(measure(module, self.workload, dev.rows(slice(few, len(dev))), meter))
+        candidate = replace(candidate, dev=found)
+        if self._margin(candidate).high < 0:
+            return self._kept.add(candidate, None)  # not worth the time and the disk
+        quick = self._timed([self.module, module], _QUICK_S)[1]
+        return self._kept.add(replace(candidate, quick=quick), module)
 
     def _timed(self, modules: Sequence[nn.Module], at_most_s: float) -> list[Latency]:
         dev = self.workload.dev
-        at = np.linspace(0, len(dev) - 1, min(_TIMED, len(dev))).round().astype(int)
+        many = min(_TIMED, len(dev))
+        if hasattr(self, "_original"):
+            once = self._original.quick.wall_s.value * len(modules)
+            many = min(many, max(int(at_most_s / (_ROUNDS * once)), 1))
+        at = np.linspace(0, len(dev) - 1, many).round().astype(int)
         return latencies(modules, dev.rows(at.tolist()), at_most_s=at_most_s)
 
     # The verdict
@@ -331,7 +351,7 @@ class Search:
             self._tell("timing the finalists")
             self._all.admit(FREE).release()
             modules = [self.module, *(c.module() for c in finalists)]
-            for c, found in zip(todo, self._timed(modules, _FINAL_S), strict=True):
+            for c, found in zip(todo, self._timed(modules, min(_FINAL_S, self._all.left("wall_s") / 3)), strict=True):
                 self._replace(c, self._kept.add_final(c, found))
             self._save_bill()
         trouble = self._original.latency.trouble
@@ -373,6 +393,7 @@ class Search:
         return ""
 
     def _tested(self, c: Candidate) -> Candidate:
+        """A candidate with what it does on test."""
         if c.test is not None:
             return c
         self._tell(f"{c.name} on test")
@@ -399,11 +420,14 @@ class Search:
             (),
             Bill(self._clock(), self._all.by_role),
             self._kept.folder,
+            margins=self._margins,
         )
 
     def _margin(self, c: Candidate) -> Estimate:
-        scores = c.dev.scores
-        return self.asked.floor.margin(self.workload, scores, self._original.dev.scores[: len(scores)])
+        if c.folder == Path():  # not kept yet
+            scores = c.dev.scores
+            return self.asked.floor.margin(self.workload, scores, self._original.dev.scores[: len(scores)])
+        return self._study().margin(c)
 
     def _base(self, path: tuple[str, ...]) -> Candidate:
         if len(path) == 1:
@@ -456,13 +480,10 @@ def _stepping(method: ShrinkMethod, problem: Original, meter: Meter, seed: int, 
     torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
     running = method.run(problem, meter, np.random.default_rng(seed))
     while True:
-        watch.start()
-        try:
-            shrunk = next(running)
-        except StopIteration:
+        with watch:
+            shrunk = next(running, None)
+        if shrunk is None:
             return
-        finally:
-            watch.stop()
         shrunk.module.eval()
         yield shrunk
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -123,6 +123,7 @@ class ShrinkStudy:
         bill: what all of it has cost.
         folder: where it is kept.
         notices: what weakens the answer.
+        margins: how far candidates lie above the floor on dev, by folder, as far as that has been worked out.
     """
 
     workload: Workload
@@ -134,6 +135,7 @@ class ShrinkStudy:
     bill: Bill
     folder: Path
     notices: tuple[str, ...] = ()
+    margins: dict[Path, Estimate] = field(default_factory=dict[Path, Estimate], repr=False)
 
     def __str__(self) -> str:
         return text(self)
@@ -210,8 +212,11 @@ class ShrinkStudy:
 
     def margin(self, candidate: Candidate) -> Estimate:
         """How far above the floor it lies on dev."""
-        dev = candidate.dev.scores
-        return self.asked.floor.margin(self.workload, dev, self.original.dev.scores[: len(dev)])
+        if candidate.folder not in self.margins:
+            dev = candidate.dev.scores
+            found = self.asked.floor.margin(self.workload, dev, self.original.dev.scores[: len(dev)])
+            self.margins[candidate.folder] = found
+        return self.margins[candidate.folder]
 
     def quality(self, measured: Measured) -> Estimate:
         """The workload's figure, with an interval over examples."""
@@ -224,15 +229,11 @@ class ShrinkStudy:
 
     def holds(self, candidate: Candidate) -> bool:
         """Whether it is shown to hold the floor on dev."""
-        return self.whole(candidate) and self._margins[id(candidate)].low >= 0
+        return self.whole(candidate) and self.margin(candidate).low >= 0
 
     def whole(self, candidate: Candidate) -> bool:
         """Whether all dev examples were looked at."""
         return len(candidate.dev) == len(self.original.dev)
-
-    @cached_property
-    def _margins(self) -> dict[int, Estimate]:
-        return {id(c): self.margin(c) for c in (self.original, *self.candidates)}
 
     # What to say
 
@@ -258,10 +259,8 @@ class ShrinkStudy:
             return Technique(name, None, None, {}, None, status)
         held = [c for c in steps if self.holds(c)]
         chosen = next((c for c in steps if c is self.chosen), None)
-        if chosen or held:
-            c = chosen or min(held, key=self.total)
-        else:
-            c = max(steps, key=lambda c: self._margins[id(c)].value)
+        best = min(held, key=self.total) if held else max(steps, key=lambda c: self.margin(c).value)
+        c = chosen or best
         return Technique(
             name,
             c,
@@ -282,7 +281,7 @@ class ShrinkStudy:
         elif self.holds(c):
             dear = self.total(c) >= self.total(self.original)
             said = "holds, but is not cheaper" if dear else "holds; another is cheaper"
-        elif self._margins[id(c)].value >= 0:
+        elif self.margin(c).value >= 0:
             said = "not shown to hold"
         else:
             said = "below the floor"
