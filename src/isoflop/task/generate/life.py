@@ -46,7 +46,8 @@ class Life(Generator):
     """
 
     alphabet: ClassVar[str] = ".#_:\n"
-    room: ClassVar[tuple[int, int]] = (9 * _STRIDE + 1, 7 * _STRIDE + 1)
+    # A row more than the largest board has, so that no cell's neighbours are as far from it as the prompt's end.
+    room: ClassVar[tuple[int, int]] = (10 * _STRIDE + 1, 7 * _STRIDE + 1)
     trained: ClassVar[tuple[int, ...]] = (4, 6)
     beyond: ClassVar[tuple[int, ...]] = (5, 7)
 
