@@ -107,7 +107,7 @@ class Acm(ShrinkMethod):
         price: weight of missing the budget against imitating the original.
     """
 
-    source = "Wójcik et al. 2023, Adaptive Computation Modules (arXiv 2312.10193)"
+    source = "acm"
     cost = "steps x (all replaced layers, forward and backward) + budgets x steps x (whole model, forward and backward)"
     buys = "FLOPs of feed-forward layers x (learners taken / learners), at no proven loss"
 

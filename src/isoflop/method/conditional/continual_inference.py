@@ -167,7 +167,7 @@ class ContinualInference(ShrinkMethod):
         tolerance: largest difference of the two that passes for rounding (fraction of the largest output).
     """
 
-    source = "Hedegaard 2023, Efficient Online Processing with Deep Neural Networks"
+    source = "continual_inference"
     cost = "two passes over one example"
     buys = "FLOPs per step / (outputs of a layer in a window), at the same outputs"
 

@@ -1,0 +1,1 @@
+"""Other architectures for the same task: what a model is made of."""
