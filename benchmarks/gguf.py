@@ -51,7 +51,7 @@ CASES = (
 def serve(threads: int) -> xllamacpp.Server:
     """The peer: a llama.cpp server on a free port of this machine."""
     params = xllamacpp.CommonParams()
-    params.model.path = str(pull("smollm2-135m"))
+    params.model.path = str(pull("smollm2-135m")[0])
     params.n_parallel = SAMPLES
     params.n_ctx = 8192
     params.kv_unified = True
@@ -107,7 +107,7 @@ def speed(run: object, *args: object) -> float:
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     threads = int(sys.argv[2]) if len(sys.argv) > 2 else os.cpu_count() or 1
-    model, server = Gguf(pull("smollm2-135m"), threads=threads), serve(threads)
+    model, server = Gguf(pull("smollm2-135m")[0], threads=threads), serve(threads)
     for case in CASES:
         speed(theirs, server, case, 10_000), speed(ours, model, case, 10_000)
         pairs = [(speed(theirs, server, case, 100 * i), speed(ours, model, case, 100 * i)) for i in range(rounds)]
