@@ -79,7 +79,7 @@ def test_it_recovers_from_a_shift_with_few_uploads():
     assert thrown_off < 0.5 < 0.75 < quality
     assert quality >= free.quality(everything.module, work.dev) - 0.05
     share = int(chosen.note.split("%")[0].split()[-1])
-    assert share <= 40
+    assert share <= 50
     assert everything.note.endswith("100% uploaded")
     assert meter.spent.flops < meter_all.spent.flops
     assert {
