@@ -170,6 +170,64 @@ def test_compare_finds_the_better_design_and_where_they_cross(fitted):
     assert "they do not cross" in fitted("compare", "a.json", "a.json", "--flops", "1e19").stdout
 
 
+def test_the_bias_of_parabolas_is_said_for_the_runs_own_law(fitted):
+    said = json.loads(fitted(*FIT, "--json").stdout)["parabola_bias"]
+    assert said["flops"] == pytest.approx(10 * 6 * 2e9 * 6e10)
+    assert 0 < abs(said["tokens"]) < 0.05, "low where alpha is the larger exponent, else high"
+    assert re.search(r"iso-FLOP curves of .-4x would put the best tokens at .* too (low|high)", fitted(*FIT).stdout)
+    one = ("fit", "runs.csv", "--law", "kaplan", "--draws", "0", "--json")
+    assert json.loads(fitted(*one).stdout)["parabola_bias"] is None
+
+
+def test_only_some_rows(isoflop):
+    write("runs.csv", [r | {"corpus": "web" if i % 2 else "books"} for i, r in enumerate(rows())])
+    some = json.loads(isoflop(*FIT, "--where", "corpus=books", "--json").stdout)
+    assert some["runs"] == 13
+    result = isoflop(*FIT, "--where", "corpus=code")
+    assert result.exit_code == 2
+    assert "leaves no row; corpus is one of books, web" in result.stderr
+    assert "must read COLUMN=VALUE; columns are params" in isoflop(*FIT, "--where", "books").stderr
+
+
+def test_a_run_of_isoflop_can_be_fitted(isoflop):
+    made = isoflop(
+        *("run", "--task", "sums.jsonl", "--model", "mock:p=0.2,signal=0.3", "--budget", "tokens_out=100k"),
+        *("--method", "single", "--method", "best_of_n(n=16, batch=1)"),
+    )
+    assert made.exit_code == 0, made.stderr
+    one = ("fit", "run:last", "--law", "log_linear", "--x", "tokens_out", "--y", "quality", "--draws", "0", "--json")
+    said = json.loads(isoflop(*one, "--where", "method=best_of_n(n=16)").stdout or "{}")
+    if not said:  # the method's own words
+        words = isoflop(*one, "--where", "method=x").stderr
+        name = next(part for part in re.findall(r"best_of_n\([^)]*\)", words))
+        said = json.loads(isoflop(*one, "--where", f"method={name}").stdout)
+    assert said["runs"] == 16
+    assert said["parameters"]["b"]["value"] > 0, "more samples solve more"
+
+
+def test_learning_rates_need_their_curve(isoflop):
+    write("curves.csv", [{"curve": "flat", "step": s, "lr": 3e-4, "loss": 3.0 + 1 / s} for s in range(1, 12)])
+    command = ("fit", "curves.csv", "--law", "multi_power", "--rate", "lr", "--x", "run,step")
+    assert "no column 'run'; there are curve, step, lr, loss" in isoflop(*command).stderr
+    assert "name the column of learning rates with --rate" in isoflop(*command[:4]).stderr
+
+
+def test_two_steps_from_loss_to_accuracy(fitted):
+    loss = np.linspace(2.0, 4.0, 25)
+    accuracy = 0.25 + 0.6 / (1 + np.exp(4 * (loss - 2.8))) + 0.002 * np.random.default_rng(0).standard_normal(25)
+    write("tasks.csv", [{"loss": a, "error": 1 - b} for a, b in zip(loss, accuracy)])
+    made = fitted("fit", "tasks.csv", "--law", "loss_to_error", "--draws", "0", "-o", "t.json")
+    assert made.exit_code == 0, made.stderr
+    ask = ("predict", "a.json", "--params", "1B", "--tokens", "20B")
+    said = json.loads(fitted(*ask, "--then", "t.json", "--json").stdout)
+    first = json.loads(fitted(*ask, "--json").stdout)["value"]
+    second = json.loads(fitted("predict", "t.json", "--at", f"loss={first}", "--json").stdout)
+    assert said["value"] == pytest.approx(second["value"])
+    assert said["low"] < said["value"] < said["high"]
+    assert fitted(*ask, "--then", "t.json").stdout.startswith("error ")
+    assert "must take the loss alone" in fitted(*ask, "--then", "a.json").stderr
+
+
 def test_the_kept_fit_is_the_fit(fitted):
     assert load("a.json").counted == "without embeddings"
     assert load("a.json").draws.shape == (40, 5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,19 +16,24 @@ from rich.table import Table
 from isoflop.cli.catalogue import first_line
 from isoflop.cli.screen import err, out, put_json
 from isoflop.cli.show import JsonOption
+from isoflop.cli.show import load as load_run
 from isoflop.cost import Budget
 from isoflop.frontier.words import amount
 from isoflop.law.base import Interval
+from isoflop.law.chain import TwoStep
 from isoflop.law.choose import Choice, choose, law_classes, wanted_fields
-from isoflop.law.columns import read
+from isoflop.law.columns import BadData, as_columns, numbers, read
 from isoflop.law.engine import Objective
 from isoflop.law.fit import Uncertainty
 from isoflop.law.fit import fit as fit_law
 from isoflop.law.fitted import By, Estimate, Fit, Prediction, load
+from isoflop.law.iso_flop import bias_of
+from isoflop.law.multi_power import MultiPower, from_rates
 from isoflop.law.spend import compare as compare_laws
 from isoflop.law.spend import next_run as next_runs
 from isoflop.law.spend import optimum as best_split
 from isoflop.record.file import replacing
+from isoflop.report.export import points
 
 _TIMES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18, "Z": 1e21, "Y": 1e24}
 _INTERVALS: tuple[By | Literal["profile"], ...] = ("covariance", "bootstrap", "profile")
@@ -55,7 +61,9 @@ LevelOption = Annotated[float, typer.Option(min=0.5, max=0.999, help="How often 
 
 
 def fit(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Runs: a .csv, .jsonl or .parquet.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Runs: a .csv, .jsonl or .parquet; or run:NAME, a run of isoflop.")
+    ],
     law: Annotated[str, typer.Option(help="One of `isoflop laws`, or auto: what foretells the largest runs.")] = "auto",
     x: Annotated[
         str | None, typer.Option(metavar="COLUMNS", help="The inputs, in the law's order.", show_default="the law's")
@@ -66,6 +74,12 @@ def fit(
     ] = None,
     clusters: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Equal values mark runs that err together.")
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only these rows; repeat for several.")
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Learning rate at each row's step, for multi_power.")
     ] = None,
     counted: Annotated[
         str, typer.Option(metavar="WORDS", help="Which parameters were counted, as 'without embeddings'.")
@@ -79,7 +93,7 @@ def fit(
     json: JsonOption = False,
 ) -> None:
     """Fit a law to runs."""
-    table = read(file)
+    table = _rows(file, where or [])
     inputs = tuple(name.strip() for name in x.split(",")) if x else ()
     sure = Uncertainty(draws, clusters)
     tried: list[Choice] = []
@@ -89,10 +103,13 @@ def fit(
         y = y or "loss"
         tried, aim = choose(table, inputs, y, aim)
         found = fit_law(table, tried[0].law, inputs, y, aim, sure)
+    elif law == "multi_power" and rate is not None:
+        chosen, inputs = _with_schedules(table, inputs, rate)
+        found = fit_law(table, chosen, inputs, y or "", objective, sure)
     else:
         known = law_classes().get(law)
         if known and (missing := wanted_fields(known)):
-            raise ValueError(f"{law} needs its {', '.join(missing)}, which no table can give; fit it from Python")
+            raise ValueError(f"{law} needs its {', '.join(missing)}: name the column of learning rates with --rate")
         found = fit_law(table, law, inputs, y or "", objective, sure)
     found = dataclasses.replace(found, counted=counted)
     estimates = _estimates(found, level)
@@ -119,6 +136,9 @@ def predict(
     at: Annotated[
         list[str] | None, typer.Option(metavar="INPUT=AMOUNT", help="Any input of the law; repeat for several.")
     ] = None,
+    then: Annotated[
+        Path | None, typer.Option(metavar="FIT", help="A fit of a task metric to loss: predict that, in two steps.")
+    ] = None,
     level: LevelOption = 0.9,
     json: JsonOption = False,
 ) -> None:
@@ -131,11 +151,22 @@ def predict(
             raise ValueError("give --flops alone, or the inputs one by one")
         split = best_split(found, number(flops), level=level)
         given = {"params": float(split.params.value), "tokens": float(split.tokens.value)}
+    where = ", ".join(f"{name} {_count(value)}" for name, value in given.items())
+    if then is not None:
+        metric = load(then)
+        if len(metric.law.inputs) != 1:
+            raise ValueError(f"--then {then} takes {', '.join(metric.law.inputs)}; it must take the loss alone")
+        both = TwoStep(found, metric).predict(given, level)
+        if json:
+            put_json({"at": given, **_numbers(both)})
+            return
+        out.print(f"{metric.law.output} {_shown(both)} at {where}", soft_wrap=True)
+        out.print(f"  {_distance(both)}", soft_wrap=True)
+        return
     mean, run = (found.predict(given, level, of) for of in ("mean", "run"))
     if json:
         put_json({"at": given, **_numbers(mean), "one_run": [float(run.low), float(run.high)]})
         return
-    where = ", ".join(f"{name} {_count(value)}" for name, value in given.items())
     out.print(f"{found.law.output} {_shown(mean)} at {where}", soft_wrap=True)
     out.print(f"  one more run: {run.low:.4g} .. {run.high:.4g}", soft_wrap=True)
     out.print(f"  {_distance(mean)}", soft_wrap=True)
@@ -235,6 +266,41 @@ def laws(json: JsonOption = False) -> None:
         out.print(f"  source  {about['source']}", soft_wrap=True)
 
 
+def _rows(file: str, where: Sequence[str]) -> dict[str, list[object]]:
+    """The table of a file, or of a run's curves, with only the rows asked for.
+
+    Raises:
+        ValueError: no such column, or no row left.
+    """
+    table: dict[str, list[object]] = read(file) if not file.startswith("run:") else _points(file.removeprefix("run:"))
+    for words in where:
+        name, equals, value = (part.strip() for part in words.partition("="))
+        if not equals or name not in table:
+            raise ValueError(f"--where {words!r} must read COLUMN=VALUE; columns are {', '.join(table)}")
+        kept = [i for i, cell in enumerate(table[name]) if str(cell) == value]
+        if not kept:
+            values = ", ".join(dict.fromkeys(map(str, table[name])))
+            raise ValueError(f"--where {words!r} leaves no row; {name} is one of {values}")
+        table = {column: [cells[i] for i in kept] for column, cells in table.items()}
+    return table
+
+
+def _points(run: str) -> dict[str, list[object]]:
+    return as_columns(list(points(load_run(run, None))))
+
+
+def _with_schedules(
+    table: dict[str, list[object]], inputs: tuple[str, ...], rate: str
+) -> tuple[MultiPower, tuple[str, ...]]:
+    """The schedule law told by a column of learning rates; curves in the table become numbers."""
+    curve, step = inputs or MultiPower.inputs
+    if curve not in table:
+        raise BadData(f"no column {curve!r}; there are {', '.join(table)}")
+    chosen, number = from_rates(table[curve], numbers(table, step), numbers(table, rate, zero=True))
+    table[curve] = number.tolist()
+    return chosen, (curve, step)
+
+
 def _estimates(found: Fit, level: float) -> dict[str, list[Estimate]]:
     return {by: found.parameters(level, by) for by in _INTERVALS if by != "bootstrap" or len(found.draws)}
 
@@ -256,6 +322,7 @@ def _facts(found: Fit, estimates: dict[str, list[Estimate]], tried: list[Choice]
         "condition": found.condition,
         "lack_of_fit": found.lack_of_fit,
         "counted": found.counted,
+        "parabola_bias": None if (bias := bias_of(found)) is None else bias._asdict(),
         "warnings": found.warnings(),
         "tried": [choice._asdict() for choice in tried],
     }
@@ -287,6 +354,11 @@ def _print_fit(found: Fit, estimates: dict[str, list[Estimate]], level: float) -
         f"  {found.agreement:.0%} of the starts agree; condition number {found.condition:.2g}; lack of fit {lack}",
         soft_wrap=True,
     )
+    if (bias := bias_of(found)) is not None:
+        words = (
+            f"parabolas through iso-FLOP curves of +-{bias.span:g}x would put the best tokens at {bias.flops:.3g} FLOP"
+        )
+        out.print(f"  {words} {abs(bias.tokens):.2%} too {'low' if bias.tokens < 0 else 'high'}", soft_wrap=True)
     if "params" in found.law.inputs:
         out.print(f"  parameters counted: {found.counted or 'not said (--counted)'}", soft_wrap=True)
     for warning in found.warnings():

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from isoflop.law.chinchilla import Chinchilla
 from isoflop.law.columns import BadData
 from isoflop.law.engine import Floats
+from isoflop.law.fitted import Fit
 
 
 class Profile(NamedTuple):
@@ -126,3 +127,34 @@ def parabola_bias(flops: float, budgets: ArrayLike, span: float, points: int = 1
         d = best_tokens(float(c)) * np.geomspace(1 / span, span, points)
         profiles.append(profile(float(c), c / (6 * d), chinchilla.value(c / (6 * d), d, **law)))
     return float(approach_2(profiles).tokens(flops)) / best_tokens(flops) - 1
+
+
+class Bias(NamedTuple):
+    """What approach 2 would say by these runs' own law.
+
+    Args:
+        flops: ten times the largest run (FLOP).
+        span: how far each curve reaches to both sides of its best size (factor).
+        tokens: estimated best data there, relative to the law's own, less 1.
+    """
+
+    flops: float
+    span: float
+    tokens: float
+
+
+def bias_of(fit: Fit, span: float = 4.0) -> Bias | None:
+    """How far parabolas through iso-FLOP curves at the runs' budgets would be off, if the fitted law held.
+
+    None where it cannot be said: another law than `chinchilla`, or no minimum on some curve.
+    """
+    if not isinstance(fit.law, Chinchilla):
+        return None
+    spent = 6 * np.prod(fit.x, axis=0)
+    values = dict(zip(("E", "A", "B", "alpha", "beta"), fit.law.reported(fit.theta).tolist()))
+    flops = 10 * float(spent.max())
+    try:
+        off = parabola_bias(flops, np.geomspace(float(spent.min()), float(spent.max()), 5), span, **values)
+    except BadData:
+        return None
+    return Bias(flops, span, off)

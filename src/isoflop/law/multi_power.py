@@ -71,6 +71,31 @@ def warm_up(peak: float, steps: int, then: ArrayLike) -> tuple[float, ...]:
     return (*(peak * np.arange(1, steps + 1) / steps).tolist(), *np.asarray(then, float).tolist())
 
 
+def from_rates(curve: Sequence[object], step: ArrayLike, rate: ArrayLike) -> tuple[MultiPower, Floats]:
+    """The law with the schedules that a log of learning rates shows, and the number of each row's curve.
+
+    Between logged steps the rate is interpolated; before the first it rises from zero, as a linear warm-up does.
+    Steps are taken together so that no schedule has more than 400 changes.
+
+    Args:
+        curve: label of each row's run (M).
+        step: step of each row (M), from 1 on.
+        rate: learning rate there (M).
+    """
+    names = list(dict.fromkeys(map(str, curve)))
+    number = np.array([names.index(str(c)) for c in curve])
+    steps, rates = np.asarray(step, float), np.asarray(rate, float)
+    schedules: list[tuple[float, ...]] = []
+    for i in range(len(names)):
+        own = np.flatnonzero(number == i)
+        own = own[np.argsort(steps[own], kind="stable")]
+        at = np.arange(1, int(steps[own].max()) + 1)
+        known = np.interp(at, [0.0, *steps[own]], [0.0, *rates[own]])
+        schedules.append(tuple(known.tolist()))
+    stride = max(max(map(len, schedules)) // 400, 1)
+    return MultiPower(tuple(schedules), stride), number + 1.0
+
+
 def _curve(rate: Floats, steps: Floats, theta: Floats, stride: int) -> tuple[Floats, Floats]:
     l0, log_a, alpha, log_b, log_c, beta, gamma = (theta[:, i : i + 1] for i in range(7))
     total = np.cumsum(rate)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from isoflop.cost import AXES
+from isoflop.frontier.curve import curves
 from isoflop.record import Record
 from isoflop.record.file import replacing
 from isoflop.run import Study
@@ -45,6 +46,25 @@ def write(study: Study, path: Path | str) -> None:
 def rows(study: Study) -> Iterator[Row]:
     """The records, flat."""
     return (_flat(study.info.run, r) for r in study.records)
+
+
+def points(study: Study) -> Iterator[Row]:
+    """The curves, flat: a row for each answer of each method, its cost and quality the means over problems.
+
+    So a law can be fitted to a run. Costs that nobody knows are left empty.
+    """
+    found: dict[tuple[str, str, int], Row] = {}
+    for axis in AXES:
+        for curve in curves(study.records, axis, 1.0, None, 0.0):
+            for at, step in enumerate(curve.steps):
+                row = found.setdefault(
+                    (curve.model, curve.method, step),
+                    {"model": curve.model, "method": curve.method, "answers": step + 1.0},
+                )
+                cost = float(curve.cost[:, at].mean())
+                row[axis] = None if math.isnan(cost) else cost
+                row["quality"] = float(curve.quality[:, at].mean())
+    return iter(found.values())
 
 
 def _flat(run: str, r: Record) -> Row:
