@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from isoflop.cost import Meter
-from isoflop.method.compress.tuning import by_kind
+from isoflop.method.compress.tuning import by_kind, swapped
 from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk
 
 Kernels = Literal["torch_ao", "torchao", "torchao_weights"]
@@ -105,7 +105,7 @@ class Cast(ShrinkMethod):
         done: list[str] = []
         for kind in order:
             done.append(kind)
-            shrunk = _swapped(problem.copy().float(), {name: small[name] for k in done for name in kinds[k]})
+            shrunk = swapped(problem.copy().float(), {name: small[name] for k in done for name in kinds[k]})
             skipped = [k for k in kinds if k not in done]
             note = "int8" + (f" without {', '.join(skipped)}" if skipped else "")
             yield Shrunk(_called_in(shrunk, dtype), note)
@@ -120,10 +120,10 @@ class Cast(ShrinkMethod):
         for kind, names in kinds.items():
             kept = {name: model.get_submodule(name) for name in names}
             weights = sum(cast(Tensor, layer.weight).numel() for layer in kept.values())
-            model = _swapped(model, {name: small[name] for name in names})
+            model = swapped(model, {name: small[name] for name in names})
             fall = whole - problem.merit(_called_in(model, dtype), some)
             loss[kind] = math.inf if math.isnan(fall) else fall / weights
-            model = _swapped(model, kept)
+            model = swapped(model, kept)
         return sorted(kinds, key=lambda kind: loss[kind])
 
 
@@ -164,20 +164,3 @@ def _in_int8(layer: nn.Module, kernels: Kernels) -> nn.Module:
         torchao.quantize_(made.eval(), getattr(torchao, name)())
         made[0].__dict__.pop("extra_repr", None)  # a partial, which cannot be saved
         return made[0]
-
-
-def _swapped(model: nn.Module, layers: dict[str, nn.Module]) -> nn.Module:
-    """`model`, changed to have other layers at some names."""
-    for name, layer in layers.items():
-        if not name:
-            return layer
-        model.set_submodule(name, layer)
-    for module in model.modules():
-        # Their fused path reads float weights of linear layers instead of calling them.
-        if isinstance(module, nn.TransformerEncoderLayer) and not all(
-            type(m) is nn.Linear for m in (module.linear1, module.linear2)
-        ):
-            module.activation_relu_or_gelu = 0
-        if isinstance(module, nn.TransformerEncoder):
-            module.use_nested_tensor = False
-    return model

@@ -153,7 +153,9 @@ def _fit(
     weight = cast(Tensor, layer.weight)
     bias = getattr(layer, "bias", None)
     others = {} if bias is None else {"bias": bias.detach().clone().requires_grad_()}
-    optimiser = torch.optim.Adam([*soft.parameters(), *others.values()], lr=schedule.rate)
+    optimiser = torch.optim.Adam(
+        [p for p in (*soft.parameters(), *others.values()) if p.requires_grad], lr=schedule.rate
+    )
     spread = target.var() + 1e-12
     for i in problem.repeat(schedule.steps, "train"):
         done = i / schedule.steps

@@ -65,6 +65,7 @@ class Nupes(ShrinkMethod):
     Args:
         bits: widths to yield (count).
         embeddings: quantise tables of embeddings too; those and attention's joint projections are not learned.
+        power: search and learn the exponent; else it is 1, and what is learned are scales and weights of an even grid.
         steps: of learning a layer (count); 0 needs no data.
         rate: of learning, in units of the scale.
         batch: rows of a linear layer's inputs, or examples of a convolution's, in a step (count).
@@ -73,6 +74,7 @@ class Nupes(ShrinkMethod):
 
     bits: tuple[int, ...] = (6, 5, 4, 3)
     embeddings: bool = True
+    power: bool = True
     steps: int = 200
     rate: float = 0.003
     batch: int = 256
@@ -100,7 +102,7 @@ class Nupes(ShrinkMethod):
         for bits in self.bits:
             with problem.spending():
                 found = sites(problem.module, self.embeddings)
-                grids = {(s.owner, s.name): power_grid(s.weight, bits) for s in found}
+                grids = {(s.owner, s.name): power_grid(s.weight, bits) if self.power else Grid(bits) for s in found}
                 already = bits <= 4 and on_a_grid(found)
             model = self._packed(problem.copy(), problem, grids, {})
             how = "data-free"
@@ -136,7 +138,7 @@ class Nupes(ShrinkMethod):
             _, scale, _ = grid.quantise(rows)
             if grid.exponent == 1:
                 scale = scale * grid.top
-            return SoftLevels(rows, scale, PowerLevels(grid.bits, grid.exponent))
+            return SoftLevels(rows, scale, PowerLevels(grid.bits, grid.exponent).requires_grad_(self.power))
 
         model = problem.copy()
         schedule = Schedule(self.steps, self.rate, self.batch, self.examples)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -93,3 +93,20 @@ def by_kind(names: Iterable[str], few: int) -> dict[str, list[str]]:
     for name in names:
         kinds.setdefault(name if len(names) <= few else re.sub(r"\b\d+\b", "*", name), []).append(name)
     return kinds
+
+
+def swapped(model: nn.Module, layers: Mapping[str, nn.Module]) -> nn.Module:
+    """`model`, changed to have other layers at some names; the layer itself if the model is one."""
+    for name, layer in layers.items():
+        if not name:
+            return layer
+        model.set_submodule(name, layer)
+    for module in model.modules():
+        # Their fused path reads float weights of linear layers instead of calling them.
+        if isinstance(module, nn.TransformerEncoderLayer) and not all(
+            type(m) is nn.Linear for m in (module.linear1, module.linear2)
+        ):
+            module.activation_relu_or_gelu = 0
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
+    return model
