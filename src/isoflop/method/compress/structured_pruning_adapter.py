@@ -13,7 +13,7 @@ from torch.func import functional_call  # pyright: ignore[reportUnknownVariableT
 
 from isoflop.cost import Meter
 from isoflop.method.compress.channels import flops, prunable, pruned
-from isoflop.method.compress.tuning import Tuning, swapped, tune
+from isoflop.method.compress.tuning import Tuning, seed_of, swapped, tune
 from isoflop.method.shrink import Original, ShrinkMethod, Shrunk
 
 _KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -100,9 +100,9 @@ class StructuredPruningAdapter(ShrinkMethod):
         for fraction in self.kept_fraction:
             with problem.spending():
                 smaller = pruned(problem, names, fraction)
-            generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+            generator = torch.Generator().manual_seed(seed_of(rng))
             modules = list(cast(Iterator[tuple[str, nn.Module]], smaller.named_modules()))
-            adapted = {n: Adapted(m, self.rank, generator) for n, m in modules if isinstance(m, _KINDS)}
+            adapted = {n: Adapted(m, self.rank, generator) for n, m in modules if type(m) in _KINDS}
             smaller = swapped(smaller, adapted)
             learned = [p for m in adapted.values() for p in (m.a, m.b)]
             tune(problem, smaller, learned, Tuning(self.steps, self.rate, self.batch), rng)

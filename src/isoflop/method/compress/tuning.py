@@ -57,6 +57,11 @@ def tune(
         p.grad = None
 
 
+def seed_of(rng: np.random.Generator) -> int:
+    """A seed for a generator of torch."""
+    return int(rng.integers(2**31))
+
+
 def backward(loss: Tensor) -> None:
     """Gradients of a scalar."""
     cast(Any, loss).backward()
