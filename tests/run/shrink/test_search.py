@@ -75,6 +75,13 @@ def test_the_best_combination_is_found_and_both_orders_are_tried():
     assert study.chosen.once.flops > 0
 
 
+def test_a_spent_budget_loses_nothing_that_was_found():
+    found = look(Factor(), Skip(), budget=["flops=1G"], folder="kept")
+    again = look(Factor(), Skip(), budget=["flops=1"], folder="kept")
+    assert again.chosen.name == found.chosen.name
+    assert [c.name for c in again.candidates] == [c.name for c in found.candidates]
+
+
 def test_a_curve_is_left_below_the_floor_and_what_is_below_is_never_chosen():
     study = look(Factor(), Ruin())
     assert logged().count("ruin 3") == 0

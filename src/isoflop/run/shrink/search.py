@@ -185,9 +185,10 @@ class Search:
     def _alone(self) -> None:
         self._stage = "methods alone"
         todo = [name for name in self._methods if not self._resumed((name,))]
+        share = _ALONE if len(self._methods) > 1 else 1.0
         for i, name in enumerate(todo):
-            self._try((name,), self._original, self._part(_ALONE * _PROBED / max(len(todo) - i, 1)))
-        self._retry(lambda left: _ALONE / max(left, 1))
+            self._try((name,), self._original, self._part(share * _PROBED / (len(todo) - i)))
+        self._retry(lambda left: share / left)
 
     def _retry(self, part: Callable[[int], float]) -> None:
         """Give those that needed more than their share another, the cheapest first."""
@@ -220,6 +221,8 @@ class Search:
             path, base = option
             self._pairs.add(_labels(path))
             if not self._resumed(path):
+                if not self._affordable() and self._kept.ended(path) is None:
+                    break
                 self._try(path, base, self._part(1 / 3))
 
     def _option(self) -> tuple[tuple[str, ...], Candidate] | None:
@@ -242,7 +245,7 @@ class Search:
                 fresh = len(labels) == len(new) and new not in self._ended
                 if fresh and (predicted < _WORTH * best or labels in self._pairs):
                     options.append((predicted, new, base))
-        if not options or not self._affordable():
+        if not options:
             return None
         _, path, base = min(options, key=lambda o: (o[0], o[1]))
         return path, base
@@ -250,7 +253,7 @@ class Search:
     def _leftovers(self) -> None:
         """What was skipped for want of budget gets what is left."""
         self._stage = "what was left out"
-        self._retry(lambda left: 1 / max(left, 1))
+        self._retry(lambda left: 1 / left)
 
     # One method on one module
 
