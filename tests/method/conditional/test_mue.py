@@ -1,5 +1,7 @@
 """Exits by similarity, in encoder and decoder; the trap of sink tokens is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -12,6 +14,7 @@ from isoflop.cost.ops import OpMeter  # noqa: E402
 from isoflop.method.conditional.blocks import find_chains  # noqa: E402
 from isoflop.method.conditional.mue import Mue, SimilarityExit, Stage, mean_flops  # noqa: E402
 from isoflop.method.shrink import Data, Original, Refused, Shrinking, Workload, digest  # noqa: E402
+from isoflop.model.base import ModelError  # noqa: E402
 from isoflop.testing import check_method  # noqa: E402
 
 T, D = 6, 8
@@ -150,3 +153,14 @@ def test_blocks_that_change_shape_are_refused():
     )
     with pytest.raises(Refused, match="change shape"):
         run(Mue(), net, task(net))
+
+
+def test_the_trap_of_a_real_language_model_is_refused():
+    prose = pytest.importorskip("isoflop.example.prose")
+    try:
+        net, work = prose.build(), prose.workload(windows=2, tokens=16)
+    except ModelError as error:
+        pytest.skip(str(error))
+    few = replace(work, calibration=Data((work.calibration.inputs[0].repeat(2, 1),)))
+    with pytest.raises(Refused, match="compared=flattened would break the model: it reads at least (0.99|1.0)"):
+        run(Mue(compared="flattened", budgets=(0.5,), steps=0), net, few)

@@ -12,9 +12,11 @@ from torch.nn import functional  # noqa: E402
 
 from isoflop.cost import Meter  # noqa: E402
 from isoflop.cost.ops import OpMeter, stored_bytes  # noqa: E402
+from isoflop.example import digits  # noqa: E402
 from isoflop.method.conditional.budget import leaves_at  # noqa: E402
 from isoflop.method.conditional.multi_exit import MultiExit  # noqa: E402
 from isoflop.method.shrink import Data, Original, Refused, Shrinking, Workload, digest  # noqa: E402
+from isoflop.model.base import ModelError  # noqa: E402
 from isoflop.testing import check_method  # noqa: E402
 
 D, K = 12, 4
@@ -160,3 +162,19 @@ def test_what_it_cannot_do_is_refused():
         run(MultiExit(), net, Workload("few", work.dev.rows([0]), work.dev, work.dev, work.score))
     with pytest.raises(ValueError, match="none of confidence"):
         MultiExit("luck")
+
+
+def test_digits_are_read_as_well_at_a_third_of_the_flops():
+    try:
+        net, work = digits.build(), digits.workload()
+    except ModelError as error:
+        pytest.skip(str(error))
+    (found,) = run(MultiExit(budgets=(0.33,), steps=150), net, work)
+    both = Data(
+        *((torch.cat([work.dev.inputs[0], work.test.inputs[0]]),), torch.cat([work.dev.targets, work.test.targets]))
+    )
+    at, costs = depths(found.module, both)
+    whole = flops(net, both.rows([0]))[0]
+    assert costs[at].mean() <= 0.34 * whole
+    free = Original(net, work, Meter(), net)
+    assert free.quality(found.module, both) >= free.quality(net, both) - 0.003  # one standard error of 2000 images

@@ -109,11 +109,12 @@ class EcoM2f(ShrinkMethod):
             costs = np.asarray(model.costs(example)) / chain.total
         model.thresholds.fill_(0.5)
         for beta in sorted(self.betas):
-            best = best_depths(seen.qualities, costs, beta)
+            best, stake = best_depths(seen.qualities, costs, beta), stakes(seen.qualities, costs, beta)
             found = copy.deepcopy(model)
             gate = found.rule
             assert isinstance(gate, Gate)
-            chosen = _train(problem, gate, seen.first, torch.tensor(best), self.gate_steps, generator)
+            labels = Data((seen.first, torch.tensor(stake)), torch.tensor(best))
+            chosen = _train(problem, gate, labels, self.gate_steps, generator)
             asked, chose = costs[best].mean(), costs[chosen].mean()
             yield Shrunk(found, f"beta {beta:g}: best depths cost {asked:.3f}x, the gate's {chose:.3f}x")
 
@@ -161,18 +162,38 @@ def best_depths(qualities: np.ndarray, costs: np.ndarray, beta: float) -> np.nda
     return (qualities - beta * costs).argmax(1)
 
 
-def _train(
-    problem: Original, gate: Gate, hidden: Tensor, best: Tensor, steps: int, generator: torch.Generator
-) -> Sequence[int]:
-    """Train a gate to foretell the best depths; returns those that it chooses."""
+def stakes(qualities: np.ndarray, costs: np.ndarray, beta: float) -> np.ndarray:
+    """What the worst depth would lose against the best one for each example [N], in units of quality."""
+    worth = qualities - beta * costs
+    return worth.max(1) - worth.min(1)
+
+
+def _train(problem: Original, gate: Gate, labels: Data, steps: int, generator: torch.Generator) -> Sequence[int]:
+    """Train a gate to foretell the best depths, each example with the weight of what is at stake.
+
+    Without weights a gate says what is best for most, the first exit, to all: the paper's images differ more.
+
+    Args:
+        problem: who pays.
+        gate: trained in place.
+        labels: hidden states and stakes, and the best depth of each example.
+        steps: of Adam (count).
+        generator: for the order of examples.
+
+    Returns:
+        The depths that it chooses.
+    """
+    (hidden, stake), best = labels.inputs, labels.targets
+    assert best is not None
     with problem.spending("tune"), torch.no_grad():
         features = gate.net.features(hidden)
     learnt = list(gate.net.map.parameters())
     descent = Descent(learnt, 1e-2, steps)
     order = batches(len(best), problem.workload.batch, generator)
+    scale = float(stake.mean()) + 1e-9
     for _ in problem.repeat(steps, "train"):
         rows = next(order)
-        loss = functional.cross_entropy(gate.net(features[rows]), best[rows])
-        descent.step(loss + 1e-3 * sum((p**2).sum() for p in learnt))
+        losses = functional.cross_entropy(gate.net(features[rows]), best[rows], reduction="none")
+        descent.step((losses * stake[rows] / scale).mean() + 1e-3 * sum((p**2).sum() for p in learnt))
     with problem.spending("tune"), torch.no_grad():
-        return gate.net(features).argmax(1).tolist()
+        return [int(k) for k in gate.net(features).argmax(1)]

@@ -100,10 +100,14 @@ class MultiExit(ShrinkMethod):
     def _points(self, model: EarlyExit, chain: Chain, scores: Floats, costs: list[float]) -> Iterator[Shrunk]:
         whole, deepest = chain.total, self._deepest(model, chain, costs)
         yielded = False
-        for budget in sorted(self.budgets, reverse=True):
-            exits = min(deepest + 1, len(costs))
+        exits = min(deepest + 1, len(costs))
+        asked = sorted((b * whole for b in self.budgets), reverse=True)
+        within = [b for b in asked if b < costs[exits - 1]]
+        if deepest < len(model.places) and len(within) < len(asked):
+            within.insert(0, costs[deepest])  # the deepest exit left takes less than the largest budget
+        for budget in within:
             try:
-                thresholds = solve_thresholds(self.shares, scores[:, : exits - 1], costs[:exits], budget * whole)
+                thresholds = solve_thresholds(self.shares, scores[:, : exits - 1], costs[:exits], budget)
             except ValueError:
                 continue
             found = copy.deepcopy(model)
@@ -116,7 +120,9 @@ class MultiExit(ShrinkMethod):
             spent = np.asarray(costs)[at].mean() / whole
             shares = " ".join(f"{share:.0%}" for share in np.bincount(at, minlength=exits) / len(at))
             yielded = True
-            yield Shrunk(found, f"{self.rule} exits, mean FLOPs {spent:.3f}x of {budget:g}x asked; leaving {shares}")
+            yield Shrunk(
+                found, f"{self.rule} exits, mean FLOPs {spent:.3f}x of {budget / whole:.3g}x asked; leaving {shares}"
+            )
         if not yielded:
             raise Refused(
                 f"leaving at the first usable exit costs {costs[0] / whole:.3f}x and at the last "
