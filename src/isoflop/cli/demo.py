@@ -40,7 +40,7 @@ def demo(
     ),
     store: StoreOption = None,
 ) -> None:
-    """Compare four methods on four sizes of a small model, in a minute."""
+    """Compare four methods on four sizes of model."""
     bench, note = _bench(MAIN_JOB)
     methods = ", ".join(map(str, bench.methods))
     err.print(

