@@ -16,5 +16,7 @@ def test_schedules_come_back_from_a_thinned_log():
     law, number = from_rates(label, np.tile(step, 2), rate)
     assert number.tolist() == [1.0] * len(step) + [2.0] * len(step)
     assert np.allclose(law.schedules[0], flat, atol=1e-12)
-    assert np.allclose(law.schedules[1], falling, rtol=2e-2), "the rate falls from the step after the first that was logged"
+    assert np.allclose(law.schedules[1], falling, rtol=2e-2), (
+        "the rate falls from the step after the first that was logged"
+    )
     assert law.stride == 1
