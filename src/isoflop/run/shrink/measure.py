@@ -15,7 +15,7 @@ from isoflop.cost.ops import OpMeter, stored_bytes
 from isoflop.frontier.estimate import Array
 from isoflop.method.shrink import Data, Output, Workload, WorkloadError, is_conditional
 
-_COMPARED = 4
+_COMPARED = 2
 _SAME = 0.05
 """Share of the largest output by which an example's may differ in another batch; rounding to 8 bits moves it less."""
 

@@ -21,8 +21,9 @@ from isoflop.run.shrink.latency import Latency, latencies
 from isoflop.run.shrink.measure import measure
 from isoflop.run.shrink.study import KEEP, Asked, ShrinkStudy, Verdict
 
-_SEARCHED, _ALONE, _PROBED = 0.85, 0.6, 0.5
-"""Shares: of the budget for the search, of that for methods alone, and of that for the first look at each."""
+_SEARCHED, _PROBED, _RETRIED, _COMBINED = 0.85, 0.3, 0.5, 0.35
+"""Shares: of the budget for the search; of that for the first look at all methods, for each further one of what is then
+left, and of the search's budget what is left for combinations."""
 _SCREENED = 64
 _SURE = 0.005
 """Probability of throwing out, on a few dev examples, a model that holds the floor."""
@@ -185,19 +186,36 @@ class Search:
     def _alone(self) -> None:
         self._stage = "methods alone"
         todo = [name for name in self._methods if not self._resumed((name,))]
-        share = _ALONE if len(self._methods) > 1 else 1.0
+        share = _PROBED if len(self._methods) > 1 else 1.0
         for i, name in enumerate(todo):
-            self._try((name,), self._original, self._part(share * _PROBED / (len(todo) - i)))
-        self._retry(lambda left: share / left)
+            self._try((name,), self._original, self._part(share / (len(todo) - i)))
+            share *= 1 - 1 / (len(todo) - i)
+        self._retry(leave=_COMBINED if len(self._methods) > 1 else 0.0)
 
-    def _retry(self, part: Callable[[int], float]) -> None:
-        """Give those that needed more than their share another, the cheapest first."""
-        again = sorted((e for e in self._ended.values() if e.status.startswith("skipped") and e.asked > 0), key=_asked)
-        for i, ended in enumerate(again):
-            share = self._part(part(len(again) - i))
-            axis_share = share[0].limit if share else math.inf
-            if ended.asked <= axis_share:
+    def _retry(self, leave: float) -> None:
+        """Give those that needed more than their share half of what is left, one after the other.
+
+        First those of which something holds the floor already, then the cheapest: a budget that is too small for all of
+        them makes some of them whole, and not none.
+
+        Args:
+            leave: stop when no more of the search's budget is left than this share.
+        """
+        study = self._study()
+        begun = {c.path for c in self._candidates if study.holds(c)}
+        again = [e for e in self._ended.values() if e.status.startswith("skipped") and e.asked > 0]
+        for ended in sorted(again, key=lambda e: (e.path not in begun, e.asked)):
+            if self._left() <= leave:
+                return
+            share = self._part(_RETRIED)
+            if not leave and share and ended.asked > share[0].limit:
+                share = self._part(1.0)  # the last chance of one that is known to need more than half
+            if not share or ended.asked <= share[0].limit:
                 self._try(ended.path, self._base(ended.path), share)
+
+    def _left(self) -> float:
+        """The share of the search's budget that is left, on the axis where it is least."""
+        return min((self._meter.left(b.axis) / b.limit for b in self._meter.budgets), default=1.0)
 
     def _resumed(self, path: tuple[str, ...]) -> bool:
         """Whether an earlier process has finished this, for a floor that makes no difference."""
@@ -253,7 +271,7 @@ class Search:
     def _leftovers(self) -> None:
         """What was skipped for want of budget gets what is left."""
         self._stage = "what was left out"
-        self._retry(lambda left: 1 / left)
+        self._retry(leave=0.0)
 
     # One method on one module
 
@@ -502,10 +520,6 @@ def _bases(held: Sequence[Candidate], study: ShrinkStudy, axis: Axis) -> list[Ca
 def _labels(path: Sequence[str]) -> frozenset[str]:
     """The methods of a path without steps and fields."""
     return frozenset(word.partition("@")[0].partition("(")[0] for word in path)
-
-
-def _asked(ended: Ended) -> float:
-    return ended.asked
 
 
 def _why(error: Exception) -> str:
