@@ -17,7 +17,7 @@ def findings(size: Size) -> list[Finding]:
     module, work = digit_reader()
     whole = point(module, work, work.test, 5)
     steps = 150 if size == "quick" else 600
-    betas = (0.02, 0.3) if size == "quick" else (0.01, 0.03, 0.1, 0.3, 1.0)
+    betas = (0.02, 0.3) if size == "quick" else (0.001, 0.003, 0.01, 0.03, 0.1)
     points, once = made(EcoM2f(betas=betas, steps=steps, gate_steps=steps), module, work)
     measured: dict[str, Value] = {"whole accuracy": whole.quality}
     costs: list[float] = []
