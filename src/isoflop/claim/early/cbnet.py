@@ -36,7 +36,7 @@ def findings(size: Size) -> list[Finding]:
     """Compare both forms with the whole network, with early exits at equal FLOPs, and with a narrower network."""
     _, clean = digit_reader()
     work = noisy(clean)
-    steps, epochs = (150, 2) if size == "quick" else (800, 8)
+    steps, epochs = (150, 2) if size == "quick" else (400, 5)
     module: nn.Module = digits.trained(digits.network(), work.calibration, epochs)
     whole = point(module, work, work.test, 5)
     measured: dict[str, Value] = {"whole accuracy": whole.quality}
