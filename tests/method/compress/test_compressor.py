@@ -114,6 +114,10 @@ def test_a_genetic_search_stands_in_where_the_space_is_large():
     assert evolved.note == exact.note
 
 
+def test_sizes_below_the_smallest_end_the_list():
+    assert len(run(method(kept_bytes=(0.5, 1e-4), steps=0), task())) == 1
+
+
 def test_students_learn_from_outputs_alone():
     whole = task()
     x, exact = whole.workload.dev.inputs[0], whole.workload.dev.targets

@@ -178,6 +178,8 @@ class Compressor(ShrinkMethod):
                 return flops if size <= limit else limit - size
 
             genome, most = self._best(space, fitness, rng)
+            if most <= 0 and fraction < self.kept_bytes[0]:
+                return  # those before it were the smallest there are
             if most <= 0:
                 raise Refused(f"no architecture of the space has {fraction:g} of the original's bytes or less")
             student = _seeded(build, genome, rng)

@@ -100,20 +100,20 @@ class Jlcm(ShrinkMethod):
             )
         before = stored_bytes(problem.module)
         for bits in self.bits:
-            made: list[tuple[float, nn.Module, str]] = []
-            for means in (True, False):
+            begun: list[tuple[float, nn.Module, dict[tuple[str, str], _Start], str]] = []
+            for how in ("k-means", "grid"):
+                model = problem.copy()
                 with problem.spending():
-                    model = problem.copy()
-                    starts = {
-                        (s.owner, s.name): self._start(s.weight, bits, means) for s in sites(model, self.embeddings)
-                    }
-                    already = bits <= 4 and on_a_grid(sites(model, self.embeddings))
+                    found = sites(model, self.embeddings)
+                    starts = {(s.owner, s.name): self._start(s.weight, bits, how == "k-means") for s in found}
+                    already = bits <= 4 and on_a_grid(found)
                 model = self._packed(problem, model, starts, bits, {})
-                made.append((problem.merit(model), model, "k-means" if means else "grid"))
-                if self.steps:
-                    model = self._learned(problem, starts, bits, rng)
-                    made.append((problem.merit(model), model, "learned from " + made[-1][2]))
-            _, model, how = max(made, key=lambda m: m[0])
+                begun.append((problem.merit(model), model, starts, how))
+            merit, model, starts, how = max(begun, key=lambda start: start[0])
+            if self.steps:
+                better = self._learned(problem, starts, bits, rng)
+                if problem.merit(better) > merit:
+                    model, how = better, f"learned from {how}"
             note = f"{bits} bits, {self.groups} codebooks a layer, {how}, {stored_bytes(model) / before:.3f}x bytes"
             yield Shrunk(model, note + (_ALREADY if already else ""))
 

@@ -112,7 +112,8 @@ def learn(
 
     Args:
         problem: who is imitated, and on what.
-        model: a copy of the original; its weights are replaced by the learned ones, at their levels.
+        model: a copy of the original; its weights are replaced by the learned ones, at their levels, and its biases by
+            those learned with them.
         found: weights to learn; those not of a linear or convolution layer, shared, or never reached, are left.
         start: gives what a weight starts from.
         schedule: how long, and on what.
