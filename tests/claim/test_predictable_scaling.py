@@ -47,3 +47,13 @@ def test_growth_is_below_one_interval_and_all():
         assert found.holds == holds
         low, high = found.measured["rw"]
         assert low < exponent < high
+
+
+def test_the_curves_of_the_shipped_families_are_tried_too():
+    found = claim._families()
+    families = {f.what.split(":")[0] for f in found}
+    assert {"tiny models, chain", "tiny models, countdown"} <= families
+    assert len(found) == 3 * len(families)
+    x, y = np.array(claim._own_curve("chain-34k")).T
+    assert (np.diff(x) > 0).all()
+    assert y.min() > 0
