@@ -65,13 +65,15 @@ class Choosing(nn.Module):
     def __init__(self, module: AdaptiveModule, rng: torch.Generator) -> None:
         super().__init__()
         self.module, self.rng = module, rng
-        self.odds = torch.empty(0)
+        self.odds = self.taken = torch.empty(0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens [..., D] to [..., E], with the slice drawn from the gate's odds, straight through."""
         tokens = x.flatten(0, -2)
         logits = cast(Tensor, self.module.gate(tokens))
         self.odds = logits.softmax(1)
+        likeliest = functional.one_hot(logits.argmax(1), logits.shape[1]).to(logits.dtype)
+        self.taken = likeliest + self.odds - self.odds.detach()
         drawn = -(-torch.rand(logits.shape, generator=self.rng).clamp_min(1e-20).log()).log()
         soft = ((logits + drawn) / _SHARP).softmax(1)
         hard = functional.one_hot(soft.argmax(1), logits.shape[1]).to(soft.dtype) + soft - soft.detach()
@@ -196,8 +198,9 @@ class Acm(ShrinkMethod):
                 wanted = problem.teacher(*part.inputs)
             apart = problem.workload.imitation(model(*part.inputs), wanted)
             odds = torch.stack([module.odds for module in choosing])
-            # Over layers and tokens the mean is held to the budget, and each token is pushed to make up its mind.
-            over = ((odds.mean((0, 1)) * taken).sum() - budget) ** 2
+            # What is held to the budget is the mean, over layers and tokens, of what will be taken, not of its odds.
+            likeliest = torch.stack([module.taken for module in choosing]).mean((0, 1))
+            over = ((likeliest * taken).sum() - budget) ** 2
             doubt = -(odds * (odds + 1e-9).log()).sum(2).mean()
             _descend(optimizer, apart + self.price * over + 0.01 * doubt)
         for name, module in zip(places, choosing):

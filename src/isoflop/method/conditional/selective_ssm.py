@@ -60,8 +60,8 @@ class SelectiveSsm(nn.Module):
         driven = (dt * u).unsqueeze(3) * b.unsqueeze(2)
         h = u.new_zeros(len(u), u.shape[2], b.shape[2])
         states: list[Tensor] = []
-        for t in range(u.shape[1]):
-            h = decay[:, t] * h + driven[:, t]
+        for kept, new in zip(decay.unbind(1), driven.unbind(1)):
+            h = kept * h + new
             states.append(h)
         y = torch.einsum("btin,btn->bti", torch.stack(states, 1), c)
         return y + self.skip * u
