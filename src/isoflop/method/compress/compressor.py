@@ -72,8 +72,8 @@ def best_genome(space: Space, fitness: Fitness) -> tuple[Genome, float]:
         space: the choices for each gene.
         fitness: gene by gene arrays that broadcast against each other, to the fitness of every combination.
 
-    >>> best_genome({"a": range(5), "b": (1, 2)}, lambda a, b: -(a - 3) ** 2 * b)
-    ({'a': 3, 'b': 1}, 0.0)
+    >>> best_genome({"a": range(5), "b": (1, 2)}, lambda a, b: b - (a - 3) ** 2)
+    ({'a': 3, 'b': 2}, 2.0)
     """
     axes = np.ix_(*[np.asarray(choices, float) for choices in space.values()])
     found: NDArray[np.float64] = np.broadcast_to(
