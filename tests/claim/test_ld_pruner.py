@@ -7,8 +7,8 @@ import pytest
 pytest.importorskip("torch")
 
 from isoflop.claim import claims, kept_evidence
-from isoflop.claim import ld_pruner as claim
 from isoflop.claim.base import CouldNotRunError
+from isoflop.claim.squeeze import ld_pruner as claim
 
 
 def test_quick_runs_and_is_what_was_kept():

@@ -7,8 +7,8 @@ import pytest
 pytest.importorskip("torch")
 
 from isoflop.claim import claims
-from isoflop.claim import nupes as claim
 from isoflop.claim.base import CouldNotRunError
+from isoflop.claim.squeeze import nupes as claim
 
 
 def test_quick():

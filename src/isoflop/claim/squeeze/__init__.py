@@ -1,0 +1,1 @@
+"""Comparisons of claims about compressed models; they need torch."""
