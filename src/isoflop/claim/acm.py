@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
-from isoflop.claim.base import Claim, CouldNotRunError, Finding, Size
-from isoflop.model.base import ModelError
+from isoflop.claim.base import Claim, Finding, Size
+from isoflop.claim.torch_only import compared
 
 
 @final
@@ -34,16 +33,5 @@ class Acm(Claim):
 
     def findings(self, size: Size) -> list[Finding]:
         """Quick: one budget, 150 digits. Full: two budgets, 500 digits."""
-        try:
-            network: Any = importlib.import_module("isoflop.claim.network.widths")
-            return (
-                network.compare(400, 60, 150, (0.5,))
-                if size == "quick"
-                else network.compare(400, 150, 500, (0.75, 0.5))
-            )
-        except ModuleNotFoundError as error:
-            raise CouldNotRunError(
-                f"it trains networks and needs {error.name}: pip install 'isoflop[examples]'"
-            ) from error
-        except ModelError as error:
-            raise CouldNotRunError(str(error)) from error
+        scale = (400, 60, 150, (0.5,)) if size == "quick" else (400, 150, 500, (0.75, 0.5))
+        return compared("isoflop.claim.network.widths", *scale)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
-from isoflop.claim.base import Claim, CouldNotRunError, Finding, Size
-from isoflop.model.base import ModelError
+from isoflop.claim.base import Claim, Finding, Size
+from isoflop.claim.torch_only import compared
 
 
 @final
@@ -32,16 +31,5 @@ class AgentAttention(Claim):
 
     def findings(self, size: Size) -> list[Finding]:
         """Quick: 20 and 28 pixels, 5 % margin. Full: 28, 40 and 56, 2 % margin."""
-        try:
-            network: Any = importlib.import_module("isoflop.claim.network.agents")
-            return (
-                network.compare([20, 28], 350, 150, 0.05)
-                if size == "quick"
-                else network.compare([28, 40, 56], 300, 500, 0.02)
-            )
-        except ModuleNotFoundError as error:
-            raise CouldNotRunError(
-                f"it trains networks and needs {error.name}: pip install 'isoflop[examples]'"
-            ) from error
-        except ModelError as error:
-            raise CouldNotRunError(str(error)) from error
+        scale = ([20, 28], 350, 150, 0.05) if size == "quick" else ([28, 40, 56], 300, 500, 0.02)
+        return compared("isoflop.claim.network.agents", *scale)

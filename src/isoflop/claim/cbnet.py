@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from isoflop.claim.base import Claim, Finding, Size
-from isoflop.claim.torch_only import imported
+from isoflop.claim.torch_only import compared
 
 
 @final
@@ -30,4 +30,4 @@ class Cbnet(Claim):
 
     def findings(self, size: Size) -> list[Finding]:
         """See `isoflop.claim.early.cbnet`."""
-        return imported("isoflop.claim.early.cbnet").findings(size)
+        return compared("isoflop.claim.early.cbnet", size)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from isoflop.claim.base import Claim, Finding, Size
-from isoflop.claim.torch_only import imported
+from isoflop.claim.torch_only import compared
 
 
 @final
@@ -31,4 +31,4 @@ class Cema(Claim):
 
     def findings(self, size: Size) -> list[Finding]:
         """See `isoflop.claim.early.cema`."""
-        return imported("isoflop.claim.early.cema").findings(size)
+        return compared("isoflop.claim.early.cema", size)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
-from isoflop.claim.base import Claim, CouldNotRunError, Finding, Size
-from isoflop.model.base import ModelError
+from isoflop.claim.base import Claim, Finding, Size
+from isoflop.claim.torch_only import compared
 
 
 @final
@@ -31,12 +30,5 @@ class ContinualInference(Claim):
 
     def findings(self, size: Size) -> list[Finding]:
         """Quick: 200 digits, a small network. Full: 1000 digits, a larger one trained longer."""
-        try:
-            network: Any = importlib.import_module("isoflop.claim.network.rows")
-            return network.compare(24, 350, 200) if size == "quick" else network.compare(48, 1200, 1000)
-        except ModuleNotFoundError as error:
-            raise CouldNotRunError(
-                f"it trains networks and needs {error.name}: pip install 'isoflop[examples]'"
-            ) from error
-        except ModelError as error:
-            raise CouldNotRunError(str(error)) from error
+        scale = (24, 350, 200) if size == "quick" else (48, 1200, 1000)
+        return compared("isoflop.claim.network.rows", *scale)

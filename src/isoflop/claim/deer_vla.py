@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from isoflop.claim.base import Claim, Finding, Size
-from isoflop.claim.torch_only import imported
+from isoflop.claim.torch_only import compared
 
 
 @final
@@ -33,4 +33,4 @@ class DeerVla(Claim):
 
     def findings(self, size: Size) -> list[Finding]:
         """See `isoflop.claim.early.deer_vla`."""
-        return imported("isoflop.claim.early.deer_vla").findings(size)
+        return compared("isoflop.claim.early.deer_vla", size)

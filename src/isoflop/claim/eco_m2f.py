@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from isoflop.claim.base import Claim, Finding, Size
-from isoflop.claim.torch_only import imported
+from isoflop.claim.torch_only import compared
 
 
 @final
@@ -29,4 +29,4 @@ class EcoM2f(Claim):
 
     def findings(self, size: Size) -> list[Finding]:
         """See `isoflop.claim.early.eco_m2f`."""
-        return imported("isoflop.claim.early.eco_m2f").findings(size)
+        return compared("isoflop.claim.early.eco_m2f", size)

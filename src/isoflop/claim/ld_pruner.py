@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from isoflop.claim.base import Claim, Finding, Size
-from isoflop.claim.torch_only import imported
+from isoflop.claim.torch_only import compared
 
 
 @final
@@ -34,4 +34,4 @@ class LdPruner(Claim):
 
     def findings(self, size: Size) -> list[Finding]:
         """See `isoflop.claim.squeeze.ld_pruner`."""
-        return imported("isoflop.claim.squeeze.ld_pruner").findings(size)
+        return compared("isoflop.claim.squeeze.ld_pruner", size)

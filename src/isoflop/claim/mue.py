@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from isoflop.claim.base import Claim, Finding, Size
-from isoflop.claim.torch_only import imported
+from isoflop.claim.torch_only import compared
 
 
 @final
@@ -29,4 +29,4 @@ class Mue(Claim):
 
     def findings(self, size: Size) -> list[Finding]:
         """See `isoflop.claim.early.mue`."""
-        return imported("isoflop.claim.early.mue").findings(size)
+        return compared("isoflop.claim.early.mue", size)

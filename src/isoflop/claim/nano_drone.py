@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from isoflop.claim.base import Claim, Finding, Size
-from isoflop.claim.torch_only import imported
+from isoflop.claim.torch_only import compared
 
 
 @final
@@ -33,4 +33,4 @@ class NanoDrone(Claim):
 
     def findings(self, size: Size) -> list[Finding]:
         """See `isoflop.claim.early.nano_drone`."""
-        return imported("isoflop.claim.early.nano_drone").findings(size)
+        return compared("isoflop.claim.early.nano_drone", size)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
-from isoflop.claim.base import Claim, CouldNotRunError, Finding, Size
-from isoflop.model.base import ModelError
+from isoflop.claim.base import Claim, Finding, Size
+from isoflop.claim.torch_only import compared
 
 
 @final
@@ -32,12 +31,5 @@ class SsmTokenPruning(Claim):
 
     def findings(self, size: Size) -> list[Finding]:
         """Quick: a short training, 150 digits. Full: a longer one, 1000 digits."""
-        try:
-            network: Any = importlib.import_module("isoflop.claim.network.scans")
-            return network.compare(300, 60, 150) if size == "quick" else network.compare(600, 120, 1000)
-        except ModuleNotFoundError as error:
-            raise CouldNotRunError(
-                f"it trains networks and needs {error.name}: pip install 'isoflop[examples]'"
-            ) from error
-        except ModelError as error:
-            raise CouldNotRunError(str(error)) from error
+        scale = (300, 60, 150) if size == "quick" else (600, 120, 1000)
+        return compared("isoflop.claim.network.scans", *scale)

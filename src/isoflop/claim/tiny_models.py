@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from isoflop.claim.base import CouldNotRunError
+from isoflop.claim.torch_only import imported
 from isoflop.task.generate import Example, Generator
 
 CURVES = Path(__file__).parents[1] / "model" / "tiny" / "weights"
@@ -28,11 +27,7 @@ def answers(name: str, prompts: Sequence[str]) -> list[str]:
     Raises:
         CouldNotRunError: there is no torch to compute with.
     """
-    try:
-        ship = importlib.import_module("isoflop.model.tiny.ship")
-    except ModuleNotFoundError as error:
-        raise CouldNotRunError(f"it needs {error.name}: pip install 'isoflop[tiny]'") from error
-    return ship.answered(_decoder(name), prompts)
+    return imported("isoflop.model.tiny.ship", "tiny").answered(_decoder(name), prompts)
 
 
 def share_right(name: str, task: Generator, asked: Sequence[Example]) -> float:
@@ -42,4 +37,4 @@ def share_right(name: str, task: Generator, asked: Sequence[Example]) -> float:
 
 @cache
 def _decoder(name: str) -> Any:
-    return importlib.import_module("isoflop.model.tiny.weights").read(name)[0]
+    return imported("isoflop.model.tiny.weights", "tiny").read(name)[0]

@@ -65,7 +65,7 @@ def test_a_gain_has_its_paired_interval():
 
 @mnist
 def test_a_stream_of_digits_costs_what_is_counted_by_hand():
-    found = {f.what: f for f in rows.compare(8, 3, 50)}
+    found = {f.what: f for f in rows.findings(8, 3, 50)}
     first, second = found["the same answers with the same weights"], found["convolutions: 10 times fewer FLOPs a row"]
     assert first.holds
     window = 2 * 5 * 8 * (28 * 24 + 8 * 20 + 8 * 16) + 2 * 8 * 10
@@ -82,14 +82,14 @@ def test_an_answer_is_held_until_the_next_one():
 
 @mnist
 def test_agents_cost_what_they_say():
-    learnt, as_good, costs, _ = agents.compare([28], 2, 20, 1.0)
+    learnt, as_good, costs, _ = agents.findings([28], 2, 20, 1.0)
     assert [f.holds for f in (learnt, as_good, costs)] == [False, True, True]
     assert costs.measured["ratio"] == pytest.approx(49 / 32)
 
 
 @mnist
 def test_pruned_scans_save_what_they_say_and_all_ways_cost_the_same():
-    learnt, first, *others = scans.compare(2, 1, 20)
+    learnt, first, *others = scans.findings(2, 1, 20)
     assert not learnt.holds
     assert first.measured["saved"] == pytest.approx(0.4, abs=0.02)
     costs = {row[1] for name, row in first.measured.items() if "trained" in name}
@@ -100,7 +100,7 @@ def test_pruned_scans_save_what_they_say_and_all_ways_cost_the_same():
 
 @mnist
 def test_learners_cost_what_their_random_router_costs():
-    _, first, *_ = widths.compare(3, 2, 20, (0.5,))
+    _, first, *_ = widths.findings(3, 2, 20, (0.5,))
     ours, random = first.measured["adaptive"], first.measured["random router of the same odds"]
     assert random[1] == pytest.approx(ours[1], rel=0.1)
 

@@ -9,14 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from isoflop.claim.base import CouldNotRunError
 from isoflop.cost import Meter
 from isoflop.cost.ops import OpMeter
 from isoflop.example import digits
 from isoflop.method.conditional.budget import leaves_at
 from isoflop.method.conditional.exits import EarlyExit
 from isoflop.method.shrink import Data, Original, Refused, ShrinkMethod, Shrunk, Workload
-from isoflop.model.base import ModelError
 
 
 @dataclass(frozen=True)
@@ -80,12 +78,9 @@ def digit_reader() -> tuple[nn.Module, Workload]:
     """The digits network and its workload.
 
     Raises:
-        CouldNotRunError: the digits are not here.
+        ModelError: the digits are not here.
     """
-    try:
-        return digits.build(), digits.workload()
-    except ModelError as error:
-        raise CouldNotRunError(str(error)) from error
+    return digits.build(), digits.workload()
 
 
 def smaller_reader(width: float, data: Data, flops: float) -> nn.Module:

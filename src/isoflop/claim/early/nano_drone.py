@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from isoflop.claim.base import CouldNotRunError, Finding, Size, Value
+from isoflop.claim.base import Finding, Size, Value
 from isoflop.cost import Meter
 from isoflop.cost.ops import OpMeter
 from isoflop.example import pitch
 from isoflop.method.conditional.cascade import Cascade
 from isoflop.method.conditional.nano_drone import NanoDrone, OverFrames
 from isoflop.method.shrink import Data, Original, ShrinkMethod, Workload
-from isoflop.model.base import ModelError
 
 _SAVED = 0.72  # of the big model's cost: the paper's 28 % less
 _HALF = 0.5
@@ -109,10 +108,7 @@ def _right(out: Tensor, cents: Tensor) -> Tensor:
 
 def _recorded(name: pitch.Size, work: Workload) -> Recorded:
     """A network's answers to all frames of a workload."""
-    try:
-        net = pitch.build(name)
-    except ModelError as error:
-        raise CouldNotRunError(str(error)) from error
+    net = pitch.build(name)
     answers: dict[bytes, Tensor] = {}
     with torch.no_grad():
         for data in (work.calibration, work.test):

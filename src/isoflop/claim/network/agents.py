@@ -19,7 +19,7 @@ from isoflop.method.architecture.agent_attention import with_agents
 _AGENTS, _WIDTH, _DEPTH, _HEADS = 16, 32, 2, 2
 
 
-def compare(sides: list[int], steps: int, images: int, margin: float) -> list[Finding]:
+def findings(sides: list[int], steps: int, images: int, margin: float) -> list[Finding]:
     """Train both at each resolution; the softmax also for only what agents cost in all, once."""
     found: list[Finding] = []
     gains: list[float] = []

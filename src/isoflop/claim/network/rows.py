@@ -46,7 +46,7 @@ def attention() -> nn.Sequential:
     return nn.Sequential(Turned(), nn.Linear(_SIDE, 64), layer, Latest(), nn.Linear(64, 10))
 
 
-def compare(width: int, steps: int, images: int) -> list[Finding]:
+def findings(width: int, steps: int, images: int) -> list[Finding]:
     """At the last row of each digit, the same FLOPs a row."""
     work = with_inputs(digits.workload(), _by_rows, contest.TRAIN, images)
     net = seeded(partial(network, width))

@@ -16,7 +16,7 @@ _SAVED, _LOSS = 0.4, 0.01
 _NARROW = {"width": 19, "inner": 36}  # about as cheap as the pruned model
 
 
-def compare(steps: int, tuning: int, images: int) -> list[Finding]:
+def findings(steps: int, tuning: int, images: int) -> list[Finding]:
     """Prune one trained model in all ways; train a narrower one for the same FLOPs."""
     work = with_inputs(digits.workload(), lambda x: x, contest.TRAIN, images)
     model = seeded(state_space)

@@ -35,7 +35,7 @@ class RandomGate(nn.Module):
         return nn.functional.one_hot(counts, len(self.odds)).float()
 
 
-def compare(steps: int, tuning: int, images: int, budgets: tuple[float, ...]) -> list[Finding]:
+def findings(steps: int, tuning: int, images: int, budgets: tuple[float, ...]) -> list[Finding]:
     """One model made adaptive at several budgets, beside what else that cost could buy."""
     work = with_inputs(digits.workload(), lambda x: x, contest.TRAIN, images)
     model = seeded(_model)

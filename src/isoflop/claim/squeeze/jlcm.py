@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from isoflop.claim.base import CouldNotRunError, Finding, Size, Value
+from isoflop.claim.base import Finding, Size, Value
 from isoflop.cost import Meter
 from isoflop.cost.ops import stored_bytes
 from isoflop.example import sentences
@@ -16,7 +16,6 @@ from isoflop.method.compress.clip import Clip
 from isoflop.method.compress.jlcm import Jlcm as Method
 from isoflop.method.compress.nupes import Nupes
 from isoflop.method.shrink import Original, Workload
-from isoflop.model.base import ModelError
 
 _WIDTHS = {"quick": (2,), "full": (3, 2)}  # bits
 _LAYERS = {"quick": 1, "full": 2}
@@ -27,10 +26,7 @@ _MORE = 0.02  # bytes that scales, codebooks and groups may add over an even gri
 
 def findings(size: Size) -> list[Finding]:
     """Each arm at each width."""
-    try:
-        work, model = sentences.workload(_SENTENCES[size]), sentences.build()
-    except ModelError as error:
-        raise CouldNotRunError(str(error)) from error
+    work, model = sentences.workload(_SENTENCES[size]), sentences.build()
     model.layers = model.layers[: _LAYERS[size]]
     widths, steps = _WIDTHS[size], _STEPS[size]
     arms: dict[str, Clip | Nupes | Method] = {
