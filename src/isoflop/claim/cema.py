@@ -26,7 +26,8 @@ class Cema(Claim):
         "passes only at the edge"
     )
     tested_by: ClassVar[str] = (
-        "digits that turn noisy: accuracy and share uploaded against uploading all, as many by lot, and no adaptation"
+        "digits that turn noisy: accuracy and share uploaded against uploading all, as many by lot, no adaptation, and "
+        "a network trained anew for the same FLOPs"
     )
 
     def findings(self, size: Size) -> list[Finding]:

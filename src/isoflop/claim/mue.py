@@ -23,8 +23,8 @@ class Mue(Claim):
         "the quality"
     )
     tested_by: ClassVar[str] = (
-        "an encoder-decoder that sorts: accuracy against FLOPs, the same depths by lot; full: the flattened cosine "
-        "on SmolLM2, whose sink token deceives it"
+        "an encoder-decoder that sorts: accuracy against FLOPs, the same depths by lot, a model of half the depth "
+        "trained for the same FLOPs; full: the flattened cosine on SmolLM2, whose sink token deceives it"
     )
 
     def findings(self, size: Size) -> list[Finding]:

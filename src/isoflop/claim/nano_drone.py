@@ -15,7 +15,7 @@ class NanoDrone(Claim):
     """Swapping between two networks along a stream saves 28 % at the same error.
 
     Pitch instead of pose, FLOPs instead of latency; each network's answers are computed once and their cost
-    charged at each use.
+    charged at each use. The smaller model beside them is the little network itself, as published.
     """
 
     paper: ClassVar[str] = (

@@ -22,12 +22,12 @@ _KEPT = {0.96: 0.6, 0.99: 0.5}  # of the quality, at this share of the time: the
 
 
 class Sorter(nn.Module):
-    """An encoder and a decoder of 4 blocks each: token ids [B, T] to logits of the same tokens in order [B, T, V]."""
+    """An encoder and a decoder of as many blocks: token ids [B, T] to logits of the same tokens in order [B, T, V]."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: int = _LAYERS) -> None:
         super().__init__()
         self.tokens, self.places = nn.Embedding(_TOKENS, _WIDTH), nn.Embedding(_LENGTH, _WIDTH)
-        self.net = nn.Transformer(_WIDTH, _HEADS, _LAYERS, _LAYERS, 2 * _WIDTH, dropout=0.0, batch_first=True)
+        self.net = nn.Transformer(_WIDTH, _HEADS, layers, layers, 2 * _WIDTH, dropout=0.0, batch_first=True)
         self.head = nn.Linear(_WIDTH, _TOKENS)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -37,8 +37,9 @@ class Sorter(nn.Module):
 
 
 def findings(size: Size) -> list[Finding]:
-    """Compare exits by similarity with the whole model and with depths by lot; full: refuse the trap on SmolLM2."""
-    module, work = _sorter(400 if size == "quick" else 2000)
+    """Compare exits with the whole model, depths by lot and half the depth; full: refuse the trap on SmolLM2."""
+    steps = 400 if size == "quick" else 2000
+    module, work = _sorter(steps)
     whole = Original(module, work, Meter(), module).quality(module, work.test)
     budgets = (0.8, 0.6) if size == "quick" else (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
     method = Mue(budgets=budgets, steps=60 if size == "quick" else 300)
@@ -49,7 +50,7 @@ def findings(size: Size) -> list[Finding]:
     if why:
         measured["refused"] = why
     lots: dict[str, Value] = {}
-    kept = dict.fromkeys(_KEPT, 1.0)
+    kept, lowest = dict.fromkeys(_KEPT, 1.0), whole
     above = both = bool(points)
     for shrunk in points:
         model = shrunk.module
@@ -59,6 +60,8 @@ def findings(size: Size) -> list[Finding]:
             quality = float(work.scores(model.depths(work.test.inputs)[0], work.test).mean())
             ran = model.depths(work.test.inputs)[1]
             by_lot = _by_lot(model, ran, work)
+        if cost >= 0.5:
+            lowest = min(lowest, quality)
         both = both and bool((ran < _LAYERS).any(0).all())
         above = above and quality > by_lot
         measured[f"accuracy at {cost:.2f}x"] = round(quality, 4)
@@ -67,10 +70,17 @@ def findings(size: Size) -> list[Finding]:
             if quality >= share * whole:
                 kept[share] = min(kept[share], cost)
     held = all(kept[share] <= cost for share, cost in _KEPT.items())
+    half = _sorter(2 * steps, _LAYERS // 2)[0]  # a step costs half
+    shallow = Original(half, work, Meter(), half).quality(half, work.test)
     found = [
         Finding("half the compute at 99 % of the quality, 0.6 of it at 96 %", held, measured),
         Finding("encoder and decoder are both left early", both, {}),
         Finding("similarity is better than the same depths given out by lot", above, lots),
+        Finding(
+            "exits at half the cost or more answer no worse than a model of half the depth, trained for the same FLOPs",
+            bool(points) and lowest >= shallow,
+            {"accuracy of half the depth": round(shallow, 4), "least accuracy of exits": round(lowest, 4)},
+        ),
     ]
     return found if size == "quick" else [*found, _trap()]
 
@@ -86,10 +96,10 @@ def _by_lot(model: SimilarityExit, ran: Tensor, work: Workload) -> float:
     return right / len(ran)
 
 
-def _sorter(steps: int) -> tuple[nn.Module, Workload]:
+def _sorter(steps: int, layers: int = _LAYERS) -> tuple[nn.Module, Workload]:
     with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
         torch.default_generator.manual_seed(0)
-        net = Sorter()
+        net = Sorter(layers)
     generator = torch.Generator().manual_seed(1)
 
     def draw(count: int) -> Data:
