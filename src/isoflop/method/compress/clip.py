@@ -9,12 +9,9 @@ from typing import final
 import numpy as np
 
 from isoflop.cost import Meter
-from isoflop.cost.ops import stored_bytes
 from isoflop.method.compress.grid import Granularity, Grid
-from isoflop.method.compress.packed import on_a_grid, pack_all, sites, with_packed
-from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk
-
-_ALREADY = "; the weights were on a grid of at most 16 levels before, so this says nothing about 4 bits"
+from isoflop.method.compress.packed import at_width, pack_all, sites, sites_to_pack, with_packed
+from isoflop.method.shrink import Original, ShrinkMethod, Shrunk
 
 
 @final
@@ -56,18 +53,10 @@ class Clip(ShrinkMethod):
         Raises:
             Refused: no layer has weights that can be packed.
         """
-        if not sites(problem.module, self.embeddings):
-            raise Refused(
-                "no linear, convolution, attention, recurrent or embedding layer whose weights are not packed"
-            )
-        before = stored_bytes(problem.module)
+        packable = sites_to_pack(problem, self.embeddings)
         for bits in self.bits:
             model = problem.copy()
             grid = Grid(bits, self.granularity, self.symmetric, clip=self.clip)
-            found = sites(model, self.embeddings)
             with problem.spending():
-                packed = pack_all(found, grid.of)
-                already = bits <= 4 and on_a_grid(found)
-            model = with_packed(model, packed)
-            note = f"{bits} bits, {stored_bytes(model) / before:.3f}x bytes"
-            yield Shrunk(model, note + (_ALREADY if already else ""))
+                packed = pack_all(sites(model, self.embeddings), grid.of)
+            yield at_width(bits, problem, with_packed(model, packed), packable)

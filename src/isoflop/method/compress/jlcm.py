@@ -11,16 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from isoflop.cost import Meter
-from isoflop.cost.ops import stored_bytes
 from isoflop.method.compress.grid import Grid
 from isoflop.method.compress.learned import Schedule, SoftLevels, learn
-from isoflop.method.compress.packed import PackedTensor, Site, on_a_grid, pack_all, sites, with_packed
-from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk
+from isoflop.method.compress.packed import PackedTensor, Site, at_width, pack_all, sites, sites_to_pack, with_packed
+from isoflop.method.shrink import Original, ShrinkMethod, Shrunk
 
 _SAMPLE = 32768  # weights of a group that its codebook is fitted to
 _ROUNDS = 10  # of Lloyd's algorithm
 _REFITS = 2  # of codebooks, and scales to them in turn
-_ALREADY = "; the weights were on a grid of at most 16 levels before, so this says nothing about 4 bits"
 
 
 class Codebooks(nn.Module):
@@ -94,19 +92,13 @@ class Jlcm(ShrinkMethod):
         Raises:
             Refused: no layer has weights that can be packed.
         """
-        if not sites(problem.module, self.embeddings):
-            raise Refused(
-                "no linear, convolution, attention, recurrent or embedding layer whose weights are not packed"
-            )
-        before = stored_bytes(problem.module)
+        packable = sites_to_pack(problem, self.embeddings)
         for bits in self.bits:
             begun: list[tuple[float, nn.Module, dict[tuple[str, str], _Start], str]] = []
             for how in ("k-means", "grid"):
                 model = problem.copy()
                 with problem.spending():
-                    found = sites(model, self.embeddings)
-                    starts = {(s.owner, s.name): self._start(s.weight, bits, how == "k-means") for s in found}
-                    already = bits <= 4 and on_a_grid(found)
+                    starts = {(s.owner, s.name): self._start(s.weight, bits, how == "k-means") for s in packable}
                 model = self._packed(problem, model, starts, bits, {})
                 begun.append((problem.merit(model), model, starts, how))
             merit, model, starts, how = max(begun, key=lambda start: start[0])
@@ -114,8 +106,7 @@ class Jlcm(ShrinkMethod):
                 better = self._learned(problem, starts, bits, rng)
                 if problem.merit(better) > merit:
                     model, how = better, f"learned from {how}"
-            note = f"{bits} bits, {self.groups} codebooks a layer, {how}, {stored_bytes(model) / before:.3f}x bytes"
-            yield Shrunk(model, note + (_ALREADY if already else ""))
+            yield at_width(bits, problem, model, packable, f", {self.groups} codebooks a layer, {how}")
 
     def _start(self, weight: Tensor, bits: int, means: bool) -> _Start:
         rows = weight.reshape(len(weight), -1).float()

@@ -12,17 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from isoflop.cost import Meter
-from isoflop.cost.ops import stored_bytes
 from isoflop.method.compress.grid import Grid
 from isoflop.method.compress.learned import Schedule, SoftLevels, learn
-from isoflop.method.compress.packed import PackedTensor, Site, on_a_grid, pack_all, sites, with_packed
-from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk
+from isoflop.method.compress.packed import PackedTensor, Site, at_width, pack_all, sites, sites_to_pack, with_packed
+from isoflop.method.shrink import Original, ShrinkMethod, Shrunk
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _EXPONENTS = (0.3, 1.0)
 _TRIES = 6  # narrow the range of exponents to 0.7 * 0.618^5 = 0.06
 _SAMPLE = 16384  # weights of a layer that its exponent is searched on
-_ALREADY = "; the weights were on a grid of at most 16 levels before, so this says nothing about 4 bits"
 
 
 class PowerLevels(nn.Module):
@@ -94,24 +92,17 @@ class Nupes(ShrinkMethod):
         Raises:
             Refused: no layer has weights that can be packed.
         """
-        if not sites(problem.module, self.embeddings):
-            raise Refused(
-                "no linear, convolution, attention, recurrent or embedding layer whose weights are not packed"
-            )
-        before = stored_bytes(problem.module)
+        packable = sites_to_pack(problem, self.embeddings)
         for bits in self.bits:
             with problem.spending():
-                found = sites(problem.module, self.embeddings)
-                grids = {(s.owner, s.name): power_grid(s.weight, bits) if self.power else Grid(bits) for s in found}
-                already = bits <= 4 and on_a_grid(found)
+                grids = {(s.owner, s.name): power_grid(s.weight, bits) if self.power else Grid(bits) for s in packable}
             model = self._packed(problem.copy(), problem, grids, {})
             how = "data-free"
             if self.steps:
                 better = self._learned(problem, grids, rng)
                 if problem.merit(better) > problem.merit(model):
                     model, how = better, "learned"
-            note = f"{bits} bits, {how}, {stored_bytes(model) / before:.3f}x bytes"
-            yield Shrunk(model, note + (_ALREADY if already else ""))
+            yield at_width(bits, problem, model, packable, f", {how}")
 
     def _packed(
         self,

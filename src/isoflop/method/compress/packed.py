@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call  # pyright: ignore[reportUnknownVariableType] - torch gives it no types
 
+from isoflop.cost.ops import stored_bytes
+from isoflop.method.shrink import Original, Refused, Shrunk
+
 _PLANES = (4, 2, 1)  # widths that divide a byte
 _ROWS = (nn.Linear, nn.modules.conv._ConvNd, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)  # pyright: ignore[reportPrivateUsage]
 _LEAST = 64  # weights; below that tables and scales take what the codes save
@@ -233,3 +236,33 @@ def on_a_grid(found: list[Site]) -> bool:
         few += int(((blocks.diff(dim=1) != 0).sum(1) < _FEW).sum())
         every += len(blocks)
     return few > 0.9 * every > 0
+
+
+def sites_to_pack(problem: Original, embeddings: bool) -> list[Site]:
+    """The original's sites.
+
+    Raises:
+        Refused: it has none.
+    """
+    found = sites(problem.module, embeddings)
+    if not found:
+        raise Refused("no linear, convolution, attention, recurrent or embedding layer whose weights are not packed")
+    return found
+
+
+def at_width(bits: int, problem: Original, model: nn.Module, packable: list[Site], how: str = "") -> Shrunk:
+    """A packed model with a note of its width, how it came about, and its share of the original's bytes.
+
+    Args:
+        bits: a weight (count).
+        problem: of the original.
+        model: packed.
+        packable: the original's sites; that they were on a grid as coarse before is noted.
+        how: words for the note.
+    """
+    note = f"{bits} bits{how}, {stored_bytes(model) / stored_bytes(problem.module):.3f}x bytes"
+    with problem.spending():
+        already = bits <= 4 and on_a_grid(packable)
+    if already:
+        note += "; the weights were on a grid of at most 16 levels before, so this says nothing about 4 bits"
+    return Shrunk(model, note)
