@@ -1,4 +1,4 @@
-"""Public run tables, where this machine has them."""
+"""Public run tables, where this machine has them, and one fit that several files ask."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.law.simulated import runs
+
+from isoflop.law.chinchilla import Chinchilla
+from isoflop.law.fit import Uncertainty, fit_arrays
+from isoflop.law.fitted import Fit
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "law"
 Rows = list[dict[str, str]]
@@ -24,3 +29,8 @@ def public() -> Callable[[str], Rows]:
             return list(csv.DictReader(lines))
 
     return load
+
+
+@pytest.fixture(scope="session")
+def found() -> Fit:
+    return fit_arrays(Chinchilla(), *runs(), uncertainty=Uncertainty(draws=300))

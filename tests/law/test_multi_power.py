@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from isoflop.law.multi_power import from_rates, warm_up
+from isoflop.law.multi_power import MultiPower, from_rates, warm_up
 
 
 def test_schedules_come_back_from_a_thinned_log():
@@ -20,3 +21,28 @@ def test_schedules_come_back_from_a_thinned_log():
         "the rate falls from the step after the first that was logged"
     )
     assert law.stride == 1
+
+
+def test_the_sum_over_changes_is_the_formulas_term_by_term():
+    # Zero for a while, then changes at most steps, a constant stretch, and a drop.
+    schedule = (0.0, 0.0, 1e-4, 2e-4, 3e-4, 3e-4, 3e-4, 1e-4, 2e-4)
+    law = MultiPower((schedule,))
+    values = {"L0": 3.0, "A": 0.52, "alpha": 0.5, "B": 364.0, "C": 2.1, "beta": 0.58, "gamma": 0.64}
+    rate, total = np.array(schedule), np.cumsum(schedule)
+    for step in (3, 5, 9):
+        drop = sum(
+            (rate[k] - rate[k - 1]) * (1 - (1 + 2.1 * rate[k] ** -0.64 * (total[step - 1] - total[k - 1])) ** -0.58)
+            for k in range(2, step)
+        )
+        expected = 3.0 + 0.52 * total[step - 1] ** -0.5 + 364.0 * drop
+        assert law.value(1, step, **values) == pytest.approx(expected, rel=1e-12)
+
+
+def test_problems_solved_in_blocks_are_those_solved_alone(monkeypatch: pytest.MonkeyPatch):
+    law = MultiPower((warm_up(3e-4, 5, np.linspace(3e-4, 3e-5, 20)), warm_up(3e-4, 5, np.full(20, 3e-4))))
+    x = np.array([[1.0, 2, 1, 2, 1], [4, 9, 25, 25, 4]])
+    theta = law.theta(L0=3, A=0.5, alpha=0.5, B=300, C=2, beta=0.6, gamma=0.6) + 0.01 * np.arange(6)[:, None]
+    together = law.model(x, theta)
+    monkeypatch.setattr("isoflop.law.multi_power._PAIRS", 30)
+    for whole, part in zip(together, law.model(x, theta)):
+        assert np.allclose(whole, part, rtol=1e-14)

@@ -6,27 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.law.simulated import QUICK, TRUTH, runs
 
 from isoflop.law.chinchilla import Chinchilla
 from isoflop.law.engine import Objective
 from isoflop.law.fit import Uncertainty, fit_arrays
 from isoflop.law.fitted import Fit
 from isoflop.law.spend import compare, next_run, optimum
-
-QUICK = Uncertainty(draws=0)
-TRUTH = {"E": 1.8691436784054858, "A": 520.8249516599187, "B": 1487.716093782861, "alpha": 0.3526596, "beta": 0.3526596}
-
-
-def runs(noise: float = 0.005, seed: int = 0, **truth: float) -> tuple[np.ndarray, np.ndarray]:
-    law = Chinchilla()
-    x, _ = law.example()
-    rng = np.random.default_rng(seed)
-    return x, law.value(*x, **(TRUTH | truth)) * np.exp(noise * rng.standard_normal(x.shape[1]))
-
-
-@pytest.fixture(scope="module")
-def found() -> Fit:
-    return fit_arrays(Chinchilla(), *runs(), uncertainty=Uncertainty(draws=300))
 
 
 def test_optimum_is_the_closed_form():

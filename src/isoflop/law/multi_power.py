@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from isoflop.law.base import Law, Parameter, amplitude, crossed, exponent
-from isoflop.law.engine import Floats
+from isoflop.law.engine import Floats, Indices
+
+_PAIRS = 50_000
+"""Pairs of a step and a change that are worked on at once."""
 
 
 @final
@@ -96,8 +99,18 @@ def from_rates(curve: Sequence[object], step: ArrayLike, rate: ArrayLike) -> tup
     return MultiPower(tuple(schedules), stride), number + 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """Where a schedule's rate changes: by how much, at which steps (from 0), and the logarithm of the rate from there
+    on (K each)."""
+
+    by: Floats
+    place: Indices
+    log_rate: Floats
+
+
 def _curve(rate: Floats, steps: Floats, theta: Floats, stride: int) -> tuple[Floats, Floats]:
-    l0, log_a, alpha, log_b, log_c, beta, gamma = (theta[:, i : i + 1] for i in range(7))
+    l0, log_a, alpha, log_b = (theta[:, i : i + 1] for i in range(4))
     total = np.cumsum(rate)
     spent = total[steps.astype(int) - 1]
     by_s = np.exp(log_a - alpha * np.log(spent))
@@ -112,24 +125,37 @@ def _curve(rate: Floats, steps: Floats, theta: Floats, stride: int) -> tuple[Flo
         places, before = places[middle], before[middle]
     else:
         change = change[places]
-    drop, by_c, by_beta, by_gamma = (np.zeros((len(theta), len(steps))) for _ in range(4))
-    log_rate = np.log(np.maximum(rate[places], 1e-300))
-    for row in range(len(theta)):
-        for chunk in _chunks(len(places), 2_000_000 // max(len(steps), 1) + 1):
-            since = np.maximum(spent[None, :] - before[chunk, None], 0.0)
-            cu = np.exp(log_c[row] - gamma[row] * log_rate[chunk, None]) * since
-            log_one = np.log1p(cu)
-            power = np.exp(-beta[row] * log_one)
-            acts = change[chunk, None] * (steps[None, :] > places[chunk, None])
-            drop[row] += (acts * (1.0 - power)).sum(axis=0)
-            slope = acts * power * beta[row] * cu / (1.0 + cu)
-            by_c[row] += slope.sum(axis=0)
-            by_gamma[row] -= (slope * log_rate[chunk, None]).sum(axis=0)
-            by_beta[row] += (acts * power * log_one).sum(axis=0)
+    acting = _Changes(change, places, np.log(np.maximum(rate[places], 1e-300)))
+    drop, by_c, by_beta, by_gamma = _drop(acting, (steps, spent, before), theta[:, 4:])
     b = np.exp(log_b)
     columns = [np.ones_like(by_s), by_s, -by_s * np.log(spent), b * drop, b * by_c, b * by_beta, b * by_gamma]
     return l0 + by_s + b * drop, np.stack(columns, axis=1)
 
 
-def _chunks(length: int, size: int) -> Sequence[slice]:
-    return [slice(i, i + size) for i in range(0, length, size)]
+def _drop(changes: _Changes, at: tuple[Floats, Floats, Floats], theta: Floats) -> Floats:
+    """The sum over changes and its derivative by log C, beta and gamma (4, S, M).
+
+    Only a change before a step acts on it: such pairs lie in one line, by step, for a block of problems at once that
+    stays in the processor's cache.
+    """
+    steps, spent, before = at
+    found = np.zeros((4, len(theta), len(steps)))
+    log_c, beta, gamma = (theta[:, i : i + 1] for i in range(3))
+    scale = np.exp(log_c - gamma * changes.log_rate)
+    per_part = 1_000_000 // max(len(changes.place), 1) + 1
+    for first in range(0, len(steps), per_part):
+        step, change = np.nonzero(steps[first : first + per_part, None] > changes.place)
+        if not len(step):
+            continue
+        acted, begins = np.unique(step, return_index=True)
+        since = np.maximum(spent[first + step] - before[change], 0.0)
+        by, log_rate = changes.by[change], changes.log_rate[change]
+        rows = _PAIRS // len(step) + 1
+        for block in (slice(i, i + rows) for i in range(0, len(theta), rows)):
+            cu = scale[block, change] * since
+            log_one = np.log1p(cu)
+            power = by * np.exp(-beta[block] * log_one)
+            slope = power * beta[block] * cu / (1.0 + cu)
+            for total, parts in zip(found, (by - power, slope, power * log_one, -slope * log_rate)):
+                total[block, first + acted] = np.add.reduceat(parts, begins, axis=1)
+    return found
