@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-EXTRAS := tiny,gguf,math,code
+EXTRAS := tiny,gguf,math,code,plot
 define CANNOT_FETCH
 echo "make: pip could not fetch what isoflop needs (its own words are above)." >&2; \
 echo "  No network? Connect, or point pip at a registry you can reach: PIP_INDEX_URL=https://... make $(MAKECMDGOALS)" >&2; \
