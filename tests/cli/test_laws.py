@@ -267,7 +267,7 @@ def faulty(change):
             lambda t: [{"params": r["params"], "loss": r["loss"]} for r in t],
             "no column 'tokens'; there are params, loss",
         ),
-        (lambda t: [r | {"params": 1e8} for r in t], "column 'params': 1 different value (row 1: 1e+08)"),
+        (lambda t: [r | {"params": 1e8} for r in t], "column 'params': all 25 rows are 1e+08"),
         (lambda t: t[3].update(loss=-1.0), "column 'loss', row 4: -1 is not positive"),
         (lambda t: t[6].update(loss="nan"), "column 'loss', row 7: nan is not a finite number"),
         (lambda t: t[6].update(loss="2,5"), "column 'loss', row 7: '2,5' is not a number"),

@@ -29,7 +29,9 @@ MALFORMED = {
         [{k: v for k, v in r.items() if k != "tokens"} for r in GOOD],
         r"no column 'tokens'.*params, loss",
     ),
-    "one size only": ([r | {"params": 1e8} for r in GOOD], r"column 'params': 1 different value"),
+    "one size only": ([r | {"params": 1e8} for r in GOOD], r"column 'params': all 9 rows are 1e\+08"),
+    "one loss only": ([r | {"loss": 3.0} for r in GOOD], r"column 'loss': all 9 rows are 3; there is nothing to fit"),
+    "loss in two units": (broken(5, "loss", 2500.0), r"column 'loss': row \d is .* and row 5 is 2500.*mixed units"),
     "negative loss": (broken(3, "loss", -2.0), r"column 'loss', row 3: -2 is not positive"),
     "duplicate rows": ([*GOOD, dict(GOOD[4])], r"rows 5 and 10 are the same"),
     "mixed units": (broken(2, "tokens", 10.0), r"column 'tokens': row 2 is 10 and row 1 is 1e\+09.*mixed units"),
@@ -71,8 +73,10 @@ def test_the_three_kinds_of_file_hold_the_same(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.csv", "params,loss\n1,2,3\n", r"a.csv, line 2: not as many fields"),
-        ("a.csv", "params,loss\n1\n", r"a.csv, line 2: not as many fields"),
+        ("a.csv", "params,loss\n1,2,3\n", r"a.csv, line 2: more fields than the header has columns"),
+        ("a.csv", "params,loss\n1\n", r"a.csv, line 2: too few fields, none for column 'loss'"),
+        ("a.csv", "params,loss,loss\n1,2,3\n", r"a.csv: two columns are named 'loss' in the header"),
+        ("a.csv", "params;loss\n1;2\n", r"a.csv: fields are separated by ';', not by commas"),
         ("a.csv", "params,loss\n", r"a.csv: no rows"),
         ("a.jsonl", '{"params": 1}\nnonsense\n', r"a.jsonl, line 2: not JSON"),
         ("a.jsonl", "[1]\n", r"a.jsonl, line 1: not an object"),
@@ -84,3 +88,16 @@ def test_unreadable_files(tmp_path: Path, name: str, text: str, message: str):
     path.write_text(text)
     with pytest.raises(BadData, match=message):
         read(path)
+
+
+def test_text_in_another_encoding_is_named(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("größe,loss\n1,2\n".encode("latin-1"))
+    with pytest.raises(BadData, match=r"a.csv: not UTF-8 text"):
+        read(path)
+
+
+def test_spaces_after_commas_are_no_part_of_names(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_text("params, loss\n1e8, 3.5\n")
+    assert read(path) == {"params": ["1e8"], "loss": ["3.5"]}

@@ -13,6 +13,7 @@ from isoflop.law.chinchilla import Chinchilla
 from isoflop.law.engine import Objective
 from isoflop.law.fit import fit_arrays
 from isoflop.law.fitted import Fit, load
+from isoflop.law.kaplan import Kaplan
 from isoflop.law.power_floor import PowerFloor
 from isoflop.law.spend import optimum
 
@@ -69,6 +70,19 @@ def test_what_the_design_cannot_separate_is_not_printed():
     assert values["beta"].value is None
     assert values["alpha"].note
     assert any("alpha" in w for w in poor.warnings())
+
+
+def test_two_terms_that_a_design_does_not_show_are_both_refused():
+    n = np.repeat(np.geomspace(2e7, 6e8, 4), 4)
+    # Tokens far beyond what matters: neither D_c nor alpha_D leaves a trace.
+    x = np.stack([n, np.tile(np.geomspace(1e9, 6e10, 4), 4)])
+    law = Kaplan()
+    _, truth = law.example()
+    y = law.value(*x, **truth)
+    gone = law.theta(**(truth | {"D_c": 1e-9, "alpha_D": 2.0}))
+    fit = replace(fit_arrays(law, x, y, uncertainty=QUICK), theta=gone)
+    refused = {e.name for e in fit.parameters() if e.value is None}
+    assert {"D_c", "alpha_D"} <= refused
 
 
 def test_good_runs_raise_no_alarm_and_bent_ones_do(found: Fit):

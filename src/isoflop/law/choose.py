@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from isoflop.law.base import FRACTION, Law
-from isoflop.law.columns import BadData, Table, as_columns, numbers
+from isoflop.law.columns import BadData, Table, as_columns, check_design, numbers
 from isoflop.law.engine import Floats, Objective
 from isoflop.law.find import names
 from isoflop.law.fit import Uncertainty, fit_arrays
@@ -99,6 +99,11 @@ def choose(
     columns = as_columns(table)
     inputs = np.stack([numbers(columns, name) for name in x])
     measured = numbers(columns, y, fraction=share)
+    fewest = min(len(law().parameters) for law in found.values())
+    if len(measured) < fewest + 3:
+        raise BadData(f"{len(measured)} rows: choosing a law needs at least {fewest + 3} runs, as two are held out")
+    # What is wrong with the table is wrong for every law, and said once.
+    check_design(dict(zip(x, inputs)), y, measured, fewest)
     large = held_out(inputs)
     tried: list[Choice] = []
     for name, law in found.items():

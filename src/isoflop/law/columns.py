@@ -6,7 +6,7 @@ import csv
 import importlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -19,7 +19,9 @@ Columns: TypeAlias = Mapping[str, Sequence[object] | Floats]
 Table: TypeAlias = Rows | Columns | str | Path
 
 _GAP = 4.0
-"""Decades without a single value between two rows of a column, from which on they are taken for two units."""
+"""Decades without a single value between two rows of an input, from which on they are taken for two units."""
+_GAP_OUT = 2.0
+"""The same for the output, where it is also more than twice the widest gap of an input: no law is as steep."""
 
 
 class BadData(ValueError):  # noqa: N818 - says whose fault it is
@@ -43,15 +45,10 @@ def read(path: str | Path) -> dict[str, list[object]]:
     if file.suffix not in {".csv", ".jsonl"}:
         raise BadData(f"{file.name}: only .csv, .jsonl and .parquet are read")
     with file.open(newline="", encoding="utf-8-sig") as lines:
-        if file.suffix == ".csv":
-            reader = csv.DictReader(lines, restkey="")
-            rows: list[Mapping[str, object]] = []
-            for row in reader:
-                if "" in row or None in row.values():
-                    raise BadData(f"{file.name}, line {reader.line_num}: not as many fields as the header has columns")
-                rows.append(row)
-        else:
-            rows = [_json_row(line, f"{file.name}, line {i}") for i, line in enumerate(lines, 1) if line.strip()]
+        try:
+            rows = (_csv_rows if file.suffix == ".csv" else _json_rows)(lines, file.name)
+        except UnicodeDecodeError as error:
+            raise BadData(f"{file.name}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
     if not rows:
         raise BadData(f"{file.name}: no rows")
     return as_columns(rows)
@@ -106,45 +103,60 @@ def numbers(
     return values
 
 
-def check_design(inputs: Mapping[str, Floats], y: Floats, parameters: int, needed_levels: int = 2) -> None:
+def check_design(inputs: Mapping[str, Floats], output: str, y: Floats, parameters: int) -> None:
     """Refuse data that no fit could use.
 
     Args:
         inputs: input columns by name (M each).
-        y: the measured column (M).
+        output: name of the measured column.
+        y: its values (M).
         parameters: how many the law has; more rows than that are needed.
-        needed_levels: different values that each input must have at least.
 
     Raises:
-        BadData: too few rows, a constant input, a row given twice, or mixed units.
+        BadData: too few rows, a constant column, a row given twice, or mixed units.
     """
     rows = len(y)
     if rows <= parameters:
         raise BadData(f"{rows} rows for {parameters} parameters: at least {parameters + 1} runs are needed")
+    widest = 0.0
     for name, values in inputs.items():
-        order = np.argsort(values)
-        gaps = np.diff(np.log10(values[order])) if values.min() > 0 else np.zeros(0)
-        if len(gaps) and gaps.max() > _GAP:
-            at = int(np.argmax(gaps))
-            low, high = order[at], order[at + 1]
+        widest = max(widest, _one_unit(name, values, _GAP))
+        if np.all(values == values[0]):
             raise BadData(
-                f"column {name!r}: row {low + 1} is {values[low]:g} and row {high + 1} is {values[high]:g}, with "
-                "nothing between: mixed units? Write all rows in one unit"
+                f"column {name!r}: all {rows} rows are {values[0]:g}; its effect cannot be seen, runs with at least 2 "
+                "different values are needed"
             )
-        levels = len(np.unique(values))
-        if levels < needed_levels:
-            raise BadData(
-                f"column {name!r}: {levels} different value{'s' * (levels > 1)} (row 1: {values[0]:g}); its effect "
-                f"cannot be seen, runs with at least {needed_levels} different values are needed"
-            )
+    _one_unit(output, y, max(_GAP_OUT, 2 * widest))
+    if np.all(y == y[0]):
+        raise BadData(f"column {output!r}: all {rows} rows are {y[0]:g}; there is nothing to fit")
     table = np.stack([*inputs.values(), y], axis=1)
     _, first, back = np.unique(table, axis=0, return_index=True, return_inverse=True)
     if len(first) < rows:
         again = int(np.flatnonzero(first[back.ravel()] != np.arange(rows))[0])
         raise BadData(
             f"rows {first[back.ravel()[again]] + 1} and {again + 1} are the same in {', '.join(map(repr, inputs))} and "
-            "in the result: one run logged twice? Keep one of them (repeats that differ are welcome)"
+            f"{output!r}: one run logged twice? Keep one of them (repeats that differ are welcome)"
         )
+
+
+def _one_unit(name: str, values: Floats, allowed: float) -> float:
+    """The widest gap between neighbouring values (decades).
+
+    Raises:
+        BadData: it is wider than allowed.
+    """
+    if values.min() <= 0:
+        return 0.0
+    order = np.argsort(values, kind="stable")
+    gaps = np.diff(np.log10(values[order]))
+    at = int(np.argmax(gaps))
+    if gaps[at] > allowed:
+        low, high = order[at], order[at + 1]
+        raise BadData(
+            f"column {name!r}: row {low + 1} is {values[low]:g} and row {high + 1} is {values[high]:g}, with nothing "
+            "between: mixed units? Write all rows in one unit"
+        )
+    return float(gaps[at])
 
 
 def _number(value: object, name: str, row: int) -> float:
@@ -161,6 +173,28 @@ def _number(value: object, name: str, row: int) -> float:
 
 def _first(bad: np.ndarray[Any, np.dtype[np.bool_]]) -> int | None:
     return int(np.argmax(bad)) if bad.any() else None
+
+
+def _csv_rows(lines: Iterable[str], name: str) -> list[Mapping[str, object]]:
+    reader = csv.DictReader(lines, restkey="", skipinitialspace=True)
+    header = reader.fieldnames or ()
+    if (twice := next((c for i, c in enumerate(header) if c in header[:i]), None)) is not None:
+        raise BadData(f"{name}: two columns are named {twice!r} in the header; rename one")
+    if len(header) == 1 and (mark := next((m for m in ";\t" if m in header[0]), None)):
+        raise BadData(f"{name}: fields are separated by {mark!r}, not by commas")
+    rows: list[Mapping[str, object]] = []
+    for row in reader:
+        where = f"{name}, line {reader.line_num}"
+        if "" in row:
+            raise BadData(f"{where}: more fields than the header has columns (a comma inside a number?)")
+        if (short := next((c for c, value in row.items() if value is None), None)) is not None:
+            raise BadData(f"{where}: too few fields, none for column {short!r}")
+        rows.append(row)
+    return rows
+
+
+def _json_rows(lines: Iterable[str], name: str) -> list[Mapping[str, object]]:
+    return [_json_row(line, f"{name}, line {i}") for i, line in enumerate(lines, 1) if line.strip()]
 
 
 def _json_row(line: str, where: str) -> Mapping[str, object]:

@@ -62,7 +62,7 @@ def fit_arrays(
     out = np.asarray(y, float).ravel()
     if columns.shape[1] != len(out):
         raise BadData(f"x has {columns.shape[1]} rows, y has {len(out)}")
-    check_design(dict(zip(law.inputs, columns)), out, len(law.parameters))
+    check_design(dict(zip(law.inputs, columns)), law.output, out, len(law.parameters))
     problem = problem_of(law, columns, out, aim)
     ones = np.ones(len(out))
     with np.errstate(all="ignore"):
@@ -115,7 +115,7 @@ def fit(
     sure = Uncertainty() if uncertainty is None else uncertainty
     if sure.clusters is not None and sure.clusters not in columns:
         raise BadData(f"no column {sure.clusters!r} for the clusters; there are {', '.join(columns)}")
-    check_design(dict(zip(wanted, inputs)), measured, len(chosen.parameters))
+    check_design(dict(zip(wanted, inputs)), y or chosen.output, measured, len(chosen.parameters))
     labels = columns[sure.clusters] if sure.clusters else None
     return fit_arrays(chosen, inputs, measured, aim, sure, labels)
 

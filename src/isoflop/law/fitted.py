@@ -196,9 +196,10 @@ class Fit:
         jac = self.at_best[1][self._free]
         length = np.linalg.norm(jac, axis=1, keepdims=True)
         weakest = np.zeros(len(self.theta))
-        weakest[self._free] = np.abs(
-            np.linalg.svd(jac / np.where(length > 0, length, 1.0), full_matrices=False)[0][:, -1]
-        )
+        vectors, size, _ = np.linalg.svd(jac / np.where(length > 0, length, 1.0), full_matrices=False)
+        # Two terms that a design does not show leave two such directions.
+        weak = (size <= 1e-7 * size[0]) | (size == size[-1])
+        weakest[self._free] = np.linalg.norm(vectors[:, weak], axis=1)
         return weakest
 
     def warnings(self) -> list[str]:

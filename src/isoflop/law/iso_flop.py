@@ -146,11 +146,14 @@ class Bias(NamedTuple):
 def bias_of(fit: Fit, span: float = 4.0) -> Bias | None:
     """How far parabolas through iso-FLOP curves at the runs' budgets would be off, if the fitted law held.
 
-    None where it cannot be said: another law than `chinchilla`, or no minimum on some curve.
+    None where it cannot be said: another law than `chinchilla`, a parameter that these runs cannot tell, or no minimum
+    on some curve.
     """
     if not isinstance(fit.law, Chinchilla):
         return None
     spent = 6 * np.prod(fit.x, axis=0)
+    if any(estimate.value is None for estimate in fit.parameters()):
+        return None
     values = dict(zip(("E", "A", "B", "alpha", "beta"), fit.law.reported(fit.theta).tolist()))
     flops = 10 * float(spent.max())
     try:
