@@ -61,7 +61,7 @@ def test_a_board_cut_short_is_wrong_from_then_on(monkeypatch):
 
 def test_quick():
     evidence = claims()["lifegpt"].run("quick")
-    assert len(evidence.findings) == 8
+    assert len(evidence.findings) == 10
     still = evidence.findings[0].measured["right_if_nothing_moved"]
     assert evolved(BOARDS[0]) != BOARDS[0]
     assert still < 0.5

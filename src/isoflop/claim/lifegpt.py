@@ -20,7 +20,7 @@ _GENERATIONS = {"quick": 8, "full": 16}
 class Lifegpt(Claim):
     """Berkovich and Buehler 2024: a GPT simulates Life on a torus without being told its size or its edges.
 
-    Theirs reads a 32 by 32 board as plain rows; the shipped one reads boards of at most 7 by 7 whose wrapped
+    Theirs reads a 32 by 32 board as plain rows; the shipped one reads boards of at most 8 by 8 whose wrapped
     neighbours stand around them (`task.generate.life`), so that the torus is on the page and the network need not find
     its edges. What is tested is thus the rule and that it carries over to sizes never seen, not the discovery of
     the topology.

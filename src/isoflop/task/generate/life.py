@@ -9,7 +9,7 @@ from typing import ClassVar, final
 
 from isoflop.task.generate.base import PROMPT_END, RESPONSE_END, Example, Generator
 
-_STRIDE = 10  # a row's width on the page: the largest board, 7, the cells around it, and a filler to end every row
+_STRIDE = 11  # a row's width on the page: the largest board, 8, the cells around it, and a filler to end every row
 Board = tuple[str, ...]
 """Rows of `.` (dead) and `#` (alive), as many as a row is wide."""
 
@@ -32,23 +32,23 @@ def evolved(board: Board) -> Board:
 @final
 @dataclass(frozen=True)
 class Life(Generator):
-    """The next state of a random board; the difficulty is its size, 4 and 6 in training, 5 and 7 beyond.
+    """The next state of a random board; the difficulty is its size, 4, 6 and 8 in training, 5 and 7 unseen.
 
-    The page has rows of ten characters, filled up with `_`. In the prompt the board stands with the cells around it,
+    The page has rows of eleven characters, filled up with `_`. In the prompt the board stands with the cells around it,
     wrapped from its other side, so that a cell and its neighbours are equally far apart on boards of all sizes; in the
     response it stands alone, one row a step.
 
     >>> example = Life().draw(random.Random(0), 4)
     >>> example.prompt
-    '...#..____#.###.____##.###____##.###____...#..____#.###.____:'
+    '...#.._____#.###._____##.###_____##.###_____...#.._____#.###._____:'
     >>> example.steps, example.answer
-    (('....______', '....______', '#...______', '....______'), '..../..../#.../....')
+    (('...._______', '...._______', '#..._______', '...._______'), '..../..../#.../....')
     """
 
     alphabet: ClassVar[str] = ".#_:\n"
     # A row more than the largest board has, so that no cell's neighbours are as far from it as the prompt's end.
-    room: ClassVar[tuple[int, int]] = (10 * _STRIDE + 1, 7 * _STRIDE + 1)
-    trained: ClassVar[tuple[int, ...]] = (4, 6)
+    room: ClassVar[tuple[int, int]] = (11 * _STRIDE + 1, 8 * _STRIDE + 1)
+    trained: ClassVar[tuple[int, ...]] = (4, 6, 8)
     beyond: ClassVar[tuple[int, ...]] = (5, 7)
 
     def draw(self, rng: random.Random, difficulty: int) -> Example:
