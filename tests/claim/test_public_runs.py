@@ -29,8 +29,18 @@ def test_unless_named_they_lie_beside_the_place_where_we_are(monkeypatch, tmp_pa
     assert public_runs("only_here.csv") == [{"x": ["1"]}]
 
 
-@pytest.mark.parametrize("slug", ["scaling_mystery", "predictable_scaling"])
-def test_a_claim_without_its_runs_could_not_be_tested(monkeypatch, tmp_path, slug):
+@pytest.mark.parametrize(("slug", "size"), [("scaling_mystery", "quick"), ("predictable_scaling", "full")])
+def test_a_claim_without_its_runs_could_not_be_tested(monkeypatch, tmp_path, slug, size):
     monkeypatch.setenv("ISOFLOP_DATA", str(tmp_path))
     with pytest.raises(CouldNotRunError, match="ISOFLOP_DATA"):
-        claims()[slug].run("quick")
+        claims()[slug].run(size)
+
+
+def test_our_own_curves_are_tried_without_the_public_ones_and_what_is_left_out_is_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("ISOFLOP_DATA", str(tmp_path))
+    *own, last = claims()["predictable_scaling"].run("quick").findings
+    assert len(own) >= 6
+    assert all(f.what.startswith("tiny models, ") for f in own)
+    assert last.what == "translation, five architectures: not tested"
+    assert not last.holds
+    assert "revisiting_nmt.csv" in last.measured["left out"]
