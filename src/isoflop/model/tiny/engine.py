@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from isoflop.cost import Cost
 from isoflop.cost.energy import EnergyMeter
 from isoflop.model.base import FinishReason, Sample, Sampling
 from isoflop.model.tiny.decoder import PAD, Block, Decoder
-from isoflop.model.tiny.kernel import LANES, TILE, Floats, Ints, Rows, Weights, draw, forward, panels
+from isoflop.model.tiny.kernel import LANES, TILE, Floats, Ints, Rows, Weights, aligned, draw, forward, panels
 
 _NUMBER_BYTES = 4
 _ROWS_A_THREAD = 32  # fewer are not worth a thread
@@ -87,7 +88,8 @@ class Network:
             self._weights = _arranged(decoder)
             signed = torch.cat([-decoder.sin[:, : LANES // 2], decoder.sin[:, LANES // 2 :]], -1)
             self._turns: Floats = torch.cat([decoder.cos, signed], -1).numpy()
-        self._cache = np.zeros((a.layers, pages, a.kv_heads, 2 * LANES * LANES), np.float32)
+        shape = a.layers, pages, a.kv_heads, 2 * LANES * LANES
+        self._cache: Floats = aligned(1, prod(shape)).reshape(shape)
         self._columns = self._weights.head.shape[0] * self._weights.head.shape[2]
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, "tiny") if threads > 1 else None
@@ -103,7 +105,7 @@ class Network:
             ends: where the batch can be cut in two: rows of one sequence stay together (places, rising, the last B).
         """
         turns = self._turns[positions]
-        logits = np.empty((len(tokens), self._columns), np.float32)
+        logits = aligned(len(tokens), self._columns)
         parts = min(self._threads, max(len(tokens) // _ROWS_A_THREAD, 1))
         wanted = [len(tokens) * part // parts for part in range(1, parts)]
         cuts = [0, *sorted({int(ends[np.searchsorted(ends, place)]) for place in wanted} - {len(tokens)}), len(tokens)]

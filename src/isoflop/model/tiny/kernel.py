@@ -32,10 +32,10 @@ Ints = NDArray[np.int64]
 
 LANES = 16
 """Floats that are computed together; also the width of a head and the tokens of a page."""
-TILE = 6
-"""Rows of a matrix product that are computed together."""
-VECTORS = 4 if binding.get_host_cpu_features().get("avx512f", False) else 1
-"""Lanes of a matrix product's columns that are computed together: the sums of TILE rows must fit the registers."""
+TILE, VECTORS = (8, 3) if binding.get_host_cpu_features().get("avx512f", False) else (6, 1)
+"""Rows and Lanes of columns of a matrix product that are computed together: their sums must fit the registers."""
+BLOCK = 8 * TILE
+"""Rows that go through a layer together: what lies between its products then stays in the first caches."""
 _LOW = np.float32(-3e38)
 
 
@@ -145,6 +145,12 @@ add, sub, mul, div = map(_binary, ("fadd", "fsub", "fmul", "fdiv"))
 
 
 @instruction
+def larger(_: Any, x: Any, y: Any) -> Any:
+    """The larger of each two lanes."""
+    return _lanes(_lanes, _lanes), lambda c, b, s, a: _called(b, "maxnum", *a)
+
+
+@instruction
 def rotated(_: Any, x: Any) -> Any:
     """The lanes 8 to 15, then 0 to 7."""
     order = ir.Constant(_INTS, [(i + LANES // 2) % LANES for i in range(LANES)])
@@ -239,6 +245,16 @@ _tile_of_many, _tile_of_one = _tile(TILE), _tile(1)
 # The network
 
 
+def aligned(rows: int, columns: int) -> Floats:
+    """Zeros [rows, columns] that start with a cache line; sixteen floats across two take twice as long to load."""
+    found = np.zeros(rows * columns + LANES, np.float32)
+    start = -(found.ctypes.data // 4) % LANES
+    return found[start : start + rows * columns].reshape(rows, columns)
+
+
+_aligned = compiled(aligned)
+
+
 class Weights(NamedTuple):
     """A decoder's matrices, arranged for the pass: norms and the attention's scale folded in, all but the embedding in
     panels [layers,] [panels, rows, 16 * VECTORS] of columns, filled up with zeros."""
@@ -278,7 +294,9 @@ def panels(matrix: Floats) -> Floats:
     width = LANES * VECTORS
     filled = np.zeros((*before, K, -(-N // width) * width), np.float32)
     filled[..., :N] = matrix
-    return np.ascontiguousarray(np.swapaxes(filled.reshape(*before, K, -1, width), -3, -2))
+    found = aligned(1, filled.size).reshape(*before, -1, K, width)
+    found[:] = np.swapaxes(filled.reshape(*before, K, -1, width), -3, -2)
+    return found
 
 
 @compiled
@@ -353,42 +371,49 @@ def _keep(qkv: Floats, rows: Rows, cache: Floats, heads: int) -> None:
 
 @compiled
 def _attend(qkv: Floats, rows: Rows, cache: Floats, heads: int, out: Floats) -> None:
-    """What each row's heads gather from the tokens that it sees, itself included, into out [B, heads * 16]."""
-    (B, N), kv_heads = qkv.shape, cache.shape[1]
+    """What each row's heads gather from the tokens that it sees, itself included, into out [B, heads * 16].
+
+    Each of the three stages is done for all heads before the next: none then waits for another's last addition.
+    """
+    (B, N), kv_heads, P = qkv.shape, cache.shape[1], rows.pages.shape[1]
     qkv_, cache_, out_ = qkv.reshape(-1), cache.reshape(-1), out.reshape(-1)
-    weights = np.empty(rows.pages.shape[1] * LANES, np.float32)
-    starts, counts = np.empty(rows.pages.shape[1], np.int64), np.empty(rows.pages.shape[1], np.int64)
-    zero = splat(np.float32(0))
+    weights, sums = _aligned(1, heads * P * LANES).reshape(-1), _aligned(1, heads * LANES).reshape(-1)
+    starts, counts = np.empty(P, np.int64), np.empty(P, np.int64)
+    zero, low = splat(np.float32(0)), splat(_LOW)
     for b in range(B):
         before = (rows.shared[b] + LANES - 1) // LANES
         pages = before + (rows.own[b] + LANES - 1) // LANES
         for p in range(pages):
             left = rows.shared[b] - p * LANES if p < before else rows.own[b] - (p - before) * LANES
             counts[p] = min(left, LANES)
+            starts[p] = rows.pages[b, p] * kv_heads * 2 * LANES * LANES
         for h in range(heads):
+            group, query, top = h // (heads // kv_heads) * 2 * LANES * LANES, b * N + h * LANES, low
             for p in range(pages):
-                starts[p] = (rows.pages[b, p] * kv_heads + h // (heads // kv_heads)) * 2 * LANES * LANES
-            top, query = _LOW, b * N + h * LANES
-            for p in range(pages):
-                even, odd = zero, zero  # two sums, as one waits for its own last addition
+                keys, even, odd = starts[p] + group, zero, zero
                 for d in range(0, LANES, 2):
-                    even = fma(splat(qkv_[query + d]), load(cache_, starts[p] + d * LANES), even)
-                    odd = fma(splat(qkv_[query + d + 1]), load(cache_, starts[p] + (d + 1) * LANES), odd)
+                    even = fma(splat(qkv_[query + d]), load(cache_, keys + d * LANES), even)
+                    odd = fma(splat(qkv_[query + d + 1]), load(cache_, keys + (d + 1) * LANES), odd)
                 scores = first(add(even, odd), counts[p], _LOW)
-                top = max(top, largest(scores))
-                store(weights, p * LANES, scores)
-            sums = zero
+                top = larger(top, scores)
+                store(weights, (h * P + p) * LANES, scores)
+            store(sums, h * LANES, top)
+        for h in range(heads):
+            top, every = splat(largest(load(sums, h * LANES))), zero
             for p in range(pages):
-                weight = first(exp(sub(load(weights, p * LANES), splat(top))), counts[p], np.float32(0))
-                sums = add(sums, weight)
-                store(weights, p * LANES, weight)
-            even, odd = zero, zero
+                weight = exp(sub(load(weights, (h * P + p) * LANES), top))
+                weight = first(weight, counts[p], np.float32(0))
+                every = add(every, weight)
+                store(weights, (h * P + p) * LANES, weight)
+            store(sums, h * LANES, splat(total(every)))
+        for h in range(heads):
+            group, even, odd = (h // (heads // kv_heads) * 2 + 1) * LANES * LANES, zero, zero
             for p in range(pages):
-                values = starts[p] + LANES * LANES
+                values, weight = starts[p] + group, (h * P + p) * LANES
                 for t in range(0, LANES, 2):  # those that are not there have weight 0
-                    even = fma(splat(weights[p * LANES + t]), load(cache_, values + t * LANES), even)
-                    odd = fma(splat(weights[p * LANES + t + 1]), load(cache_, values + (t + 1) * LANES), odd)
-            store(out_, (b * heads + h) * LANES, div(add(even, odd), splat(total(sums))))
+                    even = fma(splat(weights[weight + t]), load(cache_, values + t * LANES), even)
+                    odd = fma(splat(weights[weight + t + 1]), load(cache_, values + (t + 1) * LANES), odd)
+            store(out_, (b * heads + h) * LANES, div(add(even, odd), load(sums, h * LANES)))
 
 
 @compiled
@@ -402,25 +427,37 @@ def forward(rows: Rows, weights: Weights, cache: Floats, logits: Floats) -> None
         logits: where those after each row go [B, V or more].
     """
     B, D, width = len(rows.tokens), weights.embedding.shape[1], LANES * VECTORS
-    x, y, gathered = np.empty((B, D), np.float32), np.empty((B, D), np.float32), np.empty((B, D), np.float32)
-    qkv = np.empty((B, weights.qkv.shape[1] * width), np.float32)
-    stream = np.empty((B, weights.out.shape[1] * width), np.float32)
-    gate_up = np.empty((B, weights.gate_up.shape[1] * width), np.float32)
-    hidden = np.empty((B, weights.down.shape[2]), np.float32)
+    x, block = _aligned(B, D), min(B, BLOCK)
+    y_, gathered_, hidden_ = _aligned(block, D), _aligned(block, D), _aligned(block, weights.down.shape[2])
+    qkv_, stream_ = _aligned(block, weights.qkv.shape[1] * width), _aligned(block, weights.out.shape[1] * width)
+    gate_up_ = _aligned(block, weights.gate_up.shape[1] * width)
     for b in range(B):
         x[b] = weights.embedding[rows.tokens[b]]
     for layer in range(len(cache)):
-        _normed(x, y)
-        product(y, weights.qkv[layer], qkv)
-        _keep(qkv, rows, cache[layer], D // LANES)
-        _attend(qkv, rows, cache[layer], D // LANES, gathered)
-        product(gathered, weights.out[layer], stream)
-        _add(x, stream)
-        _normed(x, y)
-        product(y, weights.gate_up[layer], gate_up)
-        _gated(gate_up, hidden)
-        product(hidden, weights.down[layer], stream)
-        _add(x, stream)
+        for start in range(0, B, BLOCK):
+            stop = min(start + BLOCK, B)
+            n = stop - start
+            now = Rows(
+                rows.tokens[start:stop],
+                rows.turns[start:stop],
+                rows.pages[start:stop],
+                rows.shared[start:stop],
+                rows.own[start:stop],
+            )
+            x_, y, gathered, hidden = x[start:stop], y_[:n], gathered_[:n], hidden_[:n]
+            qkv, stream, gate_up = qkv_[:n], stream_[:n], gate_up_[:n]
+            _normed(x_, y)
+            product(y, weights.qkv[layer], qkv)
+            _keep(qkv, now, cache[layer], D // LANES)
+            _attend(qkv, now, cache[layer], D // LANES, gathered)
+            product(gathered, weights.out[layer], stream)
+            _add(x_, stream)
+            _normed(x_, y)
+            product(y, weights.gate_up[layer], gate_up)
+            _gated(gate_up, hidden)
+            product(hidden, weights.down[layer], stream)
+            _add(x_, stream)
+    y = _aligned(B, D)
     _normed(x, y)
     product(y, weights.head, logits)
 
