@@ -7,6 +7,7 @@ from itertools import product
 from typing import ClassVar, Literal, final
 
 import numpy as np
+from scipy.special import expit
 
 from isoflop.law.base import FRACTION, Law, Parameter, crossed
 from isoflop.law.engine import Floats, Objective
@@ -54,7 +55,7 @@ class Sigmoid(Law):
         """See `Law.model`."""
         u = np.log(x[0]) if self.of == "log" else x[0]
         away = u - theta[:, 3:4]
-        share = 1.0 / (1.0 + np.exp(-theta[:, 2:3] * away))
+        share = np.asarray(expit(theta[:, 2:3] * away), float)
         slope = theta[:, 1:2] * share * (1.0 - share)
         jac = np.stack([np.ones_like(share), share, slope * away, -slope * theta[:, 2:3]], axis=1)
         return theta[:, :1] + theta[:, 1:2] * share, jac
