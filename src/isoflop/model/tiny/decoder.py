@@ -92,7 +92,7 @@ class Architecture:
 
     def decode(self, ids: list[int]) -> str:
         """The text of tokens; padding has none."""
-        return "".join(self.alphabet[i - 1] for i in ids if i != PAD)
+        return "".join([self.alphabet[i - 1] for i in ids if i != PAD])
 
     def positions(self, text: str) -> list[int]:
         """The position of each character: counted from 0, but the prompt's end just before `prompt_room`."""

@@ -482,13 +482,16 @@ def draw(
             best = v if logits[b, v] > logits[b, best] else best
         top, everything = np.float64(logits[b, best]), 0.0
         for v in range(1, vocabulary):
-            everything += np.exp(np.float64(logits[b, v]) - top)
+            p[v] = np.exp(np.float64(logits[b, v]) - top)
+            everything += p[v]
         token = best
         if temperature[b] > 0:
-            mass = 0.0
-            for v in range(1, vocabulary):
-                p[v] = np.exp((np.float64(logits[b, v]) - top) / temperature[b])
-                mass += p[v]
+            mass = everything
+            if temperature[b] != 1:
+                mass = 0.0
+                for v in range(1, vocabulary):
+                    p[v] = np.exp((np.float64(logits[b, v]) - top) / temperature[b])
+                    mass += p[v]
             if top_p[b] < 1:
                 mass = _nucleus(p, top_p[b] * mass)
             below = 0.0
