@@ -45,8 +45,8 @@ class Sets:
 
 
 SIMULATED = {
-    "quick": Sets(200, 100, 20, 1000),
-    "usual": Sets(800, 200, 100, 1000),
+    "quick": Sets(200, 100, 20, 250),
+    "usual": Sets(800, 200, 40, 250),
     "full": Sets(2000, 1000, 400, 1000, True),
 }
 
