@@ -198,6 +198,7 @@ class Engine:
         self.weight_bytes = self._shape.params * _NUMBER_BYTES
         self._free = list(range((S + 1) * P))
         self.threads = threads or torch.get_num_threads()
+        self._characters = ("", *a.alphabet)
         self._network = Network(decoder, len(self._free), self.threads)
         self.flops_per_s = 1e10
         """Speed of late; a guess before the first token."""
@@ -210,7 +211,7 @@ class Engine:
         self._shared = np.zeros(S, np.int64)  # tokens of the prompt
         self._start = np.zeros(S, np.int64)  # position of the first token drawn
         self._drawn = np.zeros(S, np.int64)
-        self._most = np.zeros(S, np.int64)
+        self._most = np.zeros(S, np.int64)  # tokens to draw, 0 in a row that is free
         self._out = np.zeros((S, a.context + 1), np.int64)
         self._logprob = np.zeros((S, a.context + 1))
         self._uniform = np.zeros((S, a.context + 1))
@@ -235,11 +236,12 @@ class Engine:
         """Take in what waits, draw a token for every slot, and hand out those that ended with it."""
         if not self._prompts:
             self._joules_since()  # whatever the process did meanwhile was not for these slots
-        for row, owner in enumerate(self._owner):
-            if owner is not None and owner[0].cancelled:
-                self._leave(row)
-        done = self._admit()
-        rows = np.array([row for row, owner in enumerate(self._owner) if owner is not None], np.int64)
+        if any(job.cancelled for job in self._prompts):
+            for row, owner in enumerate(self._owner):
+                if owner is not None and owner[0].cancelled:
+                    self._leave(row)
+        done = self._admit() if self._jobs else []
+        rows = np.flatnonzero(self._most)
         if len(rows):
             done += self._advance(rows)
         return done
@@ -253,7 +255,7 @@ class Engine:
 
     def _admit(self) -> list[Finished]:
         """Give rows that are free to slots that wait, and draw their first tokens."""
-        free = [row for row, owner in enumerate(self._owner) if owner is None]
+        free = np.flatnonzero(self._most == 0)
         given, through = list[tuple[Job, range]](), list[Job]()
         places = len(free)
         while self._jobs and (places or self._jobs[0].cancelled):
@@ -267,7 +269,7 @@ class Engine:
                 through.append(self._jobs.popleft())
                 self._next = 0
         self._read([job for job, _ in given if job not in self._prompts])
-        rows, at = np.array(free[: len(free) - places], np.int64), 0
+        rows, at = free[: len(free) - places], 0
         for job, slots in given:
             self._place(job, slots, rows[at : at + len(slots)])
             at += len(slots)
@@ -322,7 +324,7 @@ class Engine:
         owner = self._owner[row]
         assert owner is not None
         self._free += self._taken[row]
-        self._owner[row] = None
+        self._owner[row], self._most[row] = None, 0
         self._release(owner[0])
 
     def _release(self, job: Job) -> None:
@@ -338,7 +340,7 @@ class Engine:
         ends, began = np.append(np.arange(TILE, n, TILE), n), time.perf_counter()
         last, positions = self._out[rows, drawn - 1], self._start[rows] + drawn - 1
         logits = self._network.forward(last, positions, self._pages[rows], (shared, drawn), ends)
-        flops = n * self._shape.flops(1, int((shared + drawn).mean()))
+        flops = n * self._shape.flops(1, int((shared + drawn).sum()) // n)
         self.flops_per_s = 0.9 * self.flops_per_s + 0.1 * flops / (time.perf_counter() - began)
         self._joules[rows] += self._joules_since() / n
         self._bytes[rows] += self.weight_bytes / n + self._shape.kv_bytes(1, _NUMBER_BYTES) * (shared + drawn + 1)
@@ -366,7 +368,7 @@ class Engine:
         assert owner is not None
         (job, slot), a, count = owner, self._a, int(self._drawn[row])
         ids: list[int] = self._out[row, :count].tolist()
-        text = a.decode(ids)
+        text = "".join([self._characters[i] for i in ids])
         reason: FinishReason = "length"
         stop = next((s for s in job.sampling.stop if s and text.endswith(s)), "")
         if ids[-1] == a.end:

@@ -128,6 +128,12 @@ def splat(_: Any, x: Any) -> Any:
 
 
 @instruction
+def spread(_: Any, array: Any, at: Any) -> Any:
+    """The float array[at] of a flat array in all lanes."""
+    return _lanes(array, types.intp), lambda c, b, s, a: _repeated(b, b.load(_data(c, b, s.args[0], *a)), _VECTOR)
+
+
+@instruction
 def fma(_: Any, x: Any, y: Any, z: Any) -> Any:
     """x * y + z, rounded once."""
     return _lanes(_lanes, _lanes, _lanes), lambda c, b, s, a: _called(b, "fma", *a)
@@ -373,11 +379,12 @@ def _keep(qkv: Floats, rows: Rows, cache: Floats, heads: int) -> None:
 def _attend(qkv: Floats, rows: Rows, cache: Floats, heads: int, out: Floats) -> None:
     """What each row's heads gather from the tokens that it sees, itself included, into out [B, heads * 16].
 
-    Each of the three stages is done for all heads before the next: none then waits for another's last addition.
+    Heads that share keys and values go in pairs, a last one that is left over with itself: what is loaded serves two,
+    and neither waits for the other's last addition.
     """
     (B, N), kv_heads, P = qkv.shape, cache.shape[1], rows.pages.shape[1]
-    qkv_, cache_, out_ = qkv.reshape(-1), cache.reshape(-1), out.reshape(-1)
-    weights, sums = _aligned(1, heads * P * LANES).reshape(-1), _aligned(1, heads * LANES).reshape(-1)
+    qkv_, cache_, out_, group = qkv.reshape(-1), cache.reshape(-1), out.reshape(-1), heads // kv_heads
+    weights = _aligned(2, P * LANES).reshape(-1)
     starts, counts = np.empty(P, np.int64), np.empty(P, np.int64)
     zero, low = splat(np.float32(0)), splat(_LOW)
     for b in range(B):
@@ -387,33 +394,45 @@ def _attend(qkv: Floats, rows: Rows, cache: Floats, heads: int, out: Floats) -> 
             left = rows.shared[b] - p * LANES if p < before else rows.own[b] - (p - before) * LANES
             counts[p] = min(left, LANES)
             starts[p] = rows.pages[b, p] * kv_heads * 2 * LANES * LANES
-        for h in range(heads):
-            group, query, top = h // (heads // kv_heads) * 2 * LANES * LANES, b * N + h * LANES, low
+        for pair in range(kv_heads * ((group + 1) // 2)):
+            g = pair // ((group + 1) // 2)
+            one = g * group + pair % ((group + 1) // 2) * 2
+            two = min(one + 1, (g + 1) * group - 1)
+            query, other = b * N + one * LANES, b * N + two * LANES
+            top, other_top = low, low
             for p in range(pages):
-                keys, even, odd = starts[p] + group, zero, zero
+                keys = starts[p] + g * 2 * LANES * LANES
+                even, odd, other_even, other_odd = zero, zero, zero, zero
                 for d in range(0, LANES, 2):
-                    even = fma(splat(qkv_[query + d]), load(cache_, keys + d * LANES), even)
-                    odd = fma(splat(qkv_[query + d + 1]), load(cache_, keys + (d + 1) * LANES), odd)
-                scores = first(add(even, odd), counts[p], _LOW)
-                top = larger(top, scores)
-                store(weights, (h * P + p) * LANES, scores)
-            store(sums, h * LANES, top)
-        for h in range(heads):
-            top, every = splat(largest(load(sums, h * LANES))), zero
+                    key, next_key = load(cache_, keys + d * LANES), load(cache_, keys + (d + 1) * LANES)
+                    even, odd = fma(spread(qkv_, query + d), key, even), fma(spread(qkv_, query + d + 1), next_key, odd)
+                    other_even = fma(spread(qkv_, other + d), key, other_even)
+                    other_odd = fma(spread(qkv_, other + d + 1), next_key, other_odd)
+                scores, other_scores = add(even, odd), add(other_even, other_odd)
+                scores, other_scores = first(scores, counts[p], _LOW), first(other_scores, counts[p], _LOW)
+                top, other_top = larger(top, scores), larger(other_top, other_scores)
+                store(weights, p * 2 * LANES, scores)
+                store(weights, (p * 2 + 1) * LANES, other_scores)
+            top, other_top = splat(largest(top)), splat(largest(other_top))
+            sums, other_sums = zero, zero
+            even, odd, other_even, other_odd = zero, zero, zero, zero
             for p in range(pages):
-                weight = exp(sub(load(weights, (h * P + p) * LANES), top))
-                weight = first(weight, counts[p], np.float32(0))
-                every = add(every, weight)
-                store(weights, (h * P + p) * LANES, weight)
-            store(sums, h * LANES, splat(total(every)))
-        for h in range(heads):
-            group, even, odd = (h // (heads // kv_heads) * 2 + 1) * LANES * LANES, zero, zero
-            for p in range(pages):
-                values, weight = starts[p] + group, (h * P + p) * LANES
+                at, values = p * 2 * LANES, starts[p] + (g * 2 + 1) * LANES * LANES
+                weight = first(exp(sub(load(weights, at), top)), counts[p], np.float32(0))
+                other_weight = first(exp(sub(load(weights, at + LANES), other_top)), counts[p], np.float32(0))
+                sums, other_sums = add(sums, weight), add(other_sums, other_weight)
+                store(weights, at, weight)
+                store(weights, at + LANES, other_weight)
                 for t in range(0, LANES, 2):  # those that are not there have weight 0
-                    even = fma(splat(weights[weight + t]), load(cache_, values + t * LANES), even)
-                    odd = fma(splat(weights[weight + t + 1]), load(cache_, values + (t + 1) * LANES), odd)
-            store(out_, (b * heads + h) * LANES, div(add(even, odd), load(sums, h * LANES)))
+                    value, next_value = load(cache_, values + t * LANES), load(cache_, values + (t + 1) * LANES)
+                    even, odd = (
+                        fma(spread(weights, at + t), value, even),
+                        fma(spread(weights, at + t + 1), next_value, odd),
+                    )
+                    other_even = fma(spread(weights, at + LANES + t), value, other_even)
+                    other_odd = fma(spread(weights, at + LANES + t + 1), next_value, other_odd)
+            store(out_, (b * heads + one) * LANES, div(add(even, odd), splat(total(sums))))
+            store(out_, (b * heads + two) * LANES, div(add(other_even, other_odd), splat(total(other_sums))))
 
 
 @compiled
