@@ -423,7 +423,8 @@ def _attend(qkv: Floats, rows: Rows, cache: Floats, heads: int, out: Floats) -> 
                 sums, other_sums = add(sums, weight), add(other_sums, other_weight)
                 store(weights, at, weight)
                 store(weights, at + LANES, other_weight)
-                for t in range(0, LANES, 2):  # those that are not there have weight 0
+                half = LANES // 2  # or whole: more lengths would cost mispredicted branches; what is not there weighs 0
+                for t in range(0, (counts[p] + half - 1) // half * half, 2):
                     value, next_value = load(cache_, values + t * LANES), load(cache_, values + (t + 1) * LANES)
                     even, odd = (
                         fma(spread(weights, at + t), value, even),
