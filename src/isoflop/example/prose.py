@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,14 @@ class Shape:
     base: float = 1e5
 
 
+@lru_cache(maxsize=8)
+def _turns(length: int, half: int, base: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the angles of each position [length, half]."""
+    rate = base ** (-torch.arange(half, dtype=torch.float32) / half)
+    angle = torch.arange(length)[:, None] * rate
+    return angle.cos().to(dtype), angle.sin().to(dtype)
+
+
 class Attention(nn.Module):
     """Causal attention with rotary positions, and several query heads to a head of keys and values."""
 
@@ -68,16 +77,12 @@ class Attention(nn.Module):
         q = self._turned(self.query(x).unflatten(2, (self.heads, -1)).transpose(1, 2))
         k = self._turned(self.key(x).unflatten(2, (self.kv_heads, -1)).transpose(1, 2))
         v = self.value(x).unflatten(2, (self.kv_heads, -1)).transpose(1, 2)
-        k, v = (part.repeat_interleave(self.heads // self.kv_heads, 1) for part in (k, v))
-        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
         return self.output(mixed.transpose(1, 2).flatten(2))
 
     def _turned(self, x: Tensor) -> Tensor:
         """Rotate neighbouring pairs of [B, H, T, d] by the position: GGUF stores queries and keys in that order."""
-        half = x.shape[-1] // 2
-        rate = self.base ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-        angle = torch.arange(x.shape[-2], device=x.device)[:, None] * rate
-        cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+        cos, sin = _turns(x.shape[-2], x.shape[-1] // 2, self.base, x.dtype)
         even, odd = x[..., 0::2], x[..., 1::2]
         return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
 

@@ -12,7 +12,7 @@ from torch import nn  # noqa: E402
 
 from isoflop.cost import Meter  # noqa: E402
 from isoflop.cost.ops import OpMeter, stored_bytes  # noqa: E402
-from isoflop.method.compress.cast import Cast, _kinds  # noqa: E402
+from isoflop.method.compress.cast import ByteWeights, Cast, _kinds  # noqa: E402
 from isoflop.method.shrink import Data, Refused, Shrinking, Workload  # noqa: E402
 from isoflop.testing import check_method  # noqa: E402
 
@@ -53,8 +53,8 @@ def test_it_keeps_the_contract():
 
 def test_the_layer_that_int8_ruins_is_found_and_comes_last():
     whole = task(Fragile(), torch.randn(32, 16))
-    half, *small = run(Cast(), whole)
-    assert half.note == "bf16"
+    half, light, *small = run(Cast(), whole)
+    assert (half.note, light.note) == ("bf16", "bf16, weights in int8")
     assert small[1].note == "int8 without narrow"
     assert small[2].note == "int8"
     x, exact = whole.workload.dev.inputs[0], whole.workload.dev.targets
@@ -128,3 +128,18 @@ def test_a_model_without_linear_layers_gets_bf16_only_and_one_without_weights_no
         run(Cast(), task(nn.Flatten(), torch.randn(4, 2, 8)))
     with pytest.raises(Refused, match="no linear layers for int8"):
         run(Cast(), task(nn.Conv1d(2, 4, 3).bfloat16(), torch.randn(4, 2, 8).bfloat16()))
+
+
+def test_weights_alone_in_int8_are_a_byte_each_and_near_in_any_type():
+    linear = nn.Linear(96, 40)
+    light = ByteWeights(linear)
+    x = torch.randn(2, 3, 96)
+    exact = linear(x)
+    assert stored_bytes(light) == 96 * 40 + 2 * 40 + 4 * 40
+    for dtype in (torch.float32, torch.bfloat16):
+        out = light(x.to(dtype))
+        assert (out.dtype, out.shape) == (dtype, exact.shape)
+        assert (out.float() - exact).norm() < 0.02 * exact.norm()
+    with OpMeter() as ops:
+        light(x)
+    assert ops.flops == 2 * 6 * 96 * 40
