@@ -28,14 +28,14 @@ def test_every_command_answers_as_is_shown_and_the_python_runs(tmp_path, monkeyp
             Path(name).write_text(body)
         elif language == "python":
             exec(compile(body, "docs/shrink.md", "exec"), {})  # here, as importing torch anew takes long
-            assert capsys.readouterr().out.startswith("Use cast@3 (int8): 0.27x")
+            assert capsys.readouterr().out.startswith("Use cast@1 (bf16, weights in int8): 0.267x")
         elif language == "console":
             for command, shown in re.findall(r"^\$ isoflop (.*)\n((?:(?!\$ ).*\n)*)", body, re.MULTILINE):
                 result = CliRunner().invoke(app, shlex.split(command))
                 assert result.exit_code == (2 if shown.startswith("isoflop: ") else 0), result.output
                 assert shown.strip() in " ".join(re.sub("[│╭╮╰╯─]", " ", result.output).split()), command
     assert {"page.html", "frontier.html", "smaller"} <= {p.name for p in Path().iterdir()}
-    assert "It does not need isoflop" in Path("smaller/README.md").read_text()
+    assert "weights in int8" in Path("smaller/README.md").read_text()
 
 
 def test_no_block_goes_untested():

@@ -143,3 +143,11 @@ def test_weights_alone_in_int8_are_a_byte_each_and_near_in_any_type():
     with OpMeter() as ops:
         light(x)
     assert ops.flops == 2 * 6 * 96 * 40
+
+
+def test_weights_alone_stay_in_bf16_where_the_kernel_would_read_past_their_end():
+    net = nn.Sequential(nn.Linear(16, 33), nn.ReLU(), nn.Linear(33, 4))
+    _, light, *_ = run(Cast(), task(net, torch.randn(8, 16)))
+    first, _, last = light.module.inner
+    assert (type(first), type(last)) == (ByteWeights, nn.Linear)
+    assert all("weights" not in s.note for s in run(Cast(), task(nn.Sequential(nn.Linear(2, 5)), torch.randn(8, 2))))

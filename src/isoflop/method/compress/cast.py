@@ -19,6 +19,7 @@ from isoflop.cost import Meter
 from isoflop.method.compress.tuning import by_kind, swapped
 from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk
 
+_STEP = 16  # columns that the kernel of int8 weights reads at once; with others it reads past the end (torch 2.13)
 Kernels = Literal["torch_ao", "torchao", "torchao_weights"]
 
 
@@ -55,7 +56,7 @@ class ByteWeights(nn.Module):
     (few rows at once, as in decoding) it is about as fast as int8 products, and inputs keep their precision.
 
     Args:
-        linear: the layer.
+        linear: the layer, its columns a multiple of 16.
     """
 
     weight: Tensor
@@ -72,10 +73,15 @@ class ByteWeights(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., K] to [..., N]."""
-        rows = x.reshape(-1, x.shape[-1]).bfloat16()
+        rows = _as(x.reshape(-1, x.shape[-1]), torch.bfloat16)
         product = cast(Tensor, torch.ops.aten._weight_int8pack_mm(rows, self.weight, self.scale))
-        out = product.to(x.dtype).view(*x.shape[:-1], -1)
-        return out if self.bias is None else out + self.bias.to(x.dtype)
+        out = _as(product, x.dtype).view(*x.shape[:-1], -1)
+        return out if self.bias is None else out + _as(self.bias, x.dtype)
+
+
+def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`x.to(dtype)`, and no step in an exported graph where there is nothing to do."""
+    return x if x.dtype == dtype else x.to(dtype)
 
 
 @final
@@ -123,11 +129,12 @@ class Cast(ShrinkMethod):
             with problem.spending():
                 half = Typed(problem.copy().to(torch.bfloat16), torch.bfloat16, dtype)
             yield Shrunk(half, "bf16")
-        if kinds:
+        whole = ((n, problem.module.get_submodule(n)) for names in kinds.values() for n in names)
+        bytewise = [n for n, layer in whole if cast(nn.Linear, layer).in_features % _STEP == 0]
+        if bytewise:
             with problem.spending():
                 light = problem.copy().to(torch.bfloat16)
-                names = [name for kind in kinds.values() for name in kind]
-                light = swapped(light, {n: ByteWeights(cast(nn.Linear, light.get_submodule(n))) for n in names})
+                light = swapped(light, {n: ByteWeights(cast(nn.Linear, light.get_submodule(n))) for n in bytewise})
             yield Shrunk(Typed(light, torch.bfloat16, dtype or torch.float32), "bf16, weights in int8")
             yield from self._int8(problem, kinds, dtype)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import subprocess
@@ -112,7 +113,10 @@ def _exported(module: nn.Module, some: Data, folder: Path) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            shapes = tuple({0: Dim.AUTO} for _ in some.inputs)
+            shapes: tuple[Any, ...] = tuple({0: Dim.AUTO} for _ in some.inputs)
+            taken = inspect.signature(module.forward).parameters.values()
+            if any(p.kind == p.VAR_POSITIONAL for p in taken):  # all inputs are one argument then
+                shapes = (shapes,)
             graph = torch.export.export(module, some.inputs, dynamic_shapes=shapes, strict=False)
             torch.export.save(graph, folder / "model.pt2")
             again: nn.Module = graph.module()
