@@ -119,5 +119,5 @@ def test_without_torch_or_digits_it_could_not_be_tested(slug, monkeypatch, tmp_p
         return real(name)
 
     monkeypatch.setattr(importlib, "import_module", without)
-    with pytest.raises(CouldNotRunError, match=r"needs torch: pip install 'isoflop\[examples\]'"):
+    with pytest.raises(CouldNotRunError, match=r"needs torch: pip install 'isoflop\[torch,examples\]'"):
         claims()[slug].findings("quick")
