@@ -34,6 +34,7 @@ from torch import nn
 from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8WeightOnlyConfig, quantize_
 
 from isoflop.cost import Axis, Meter
+from isoflop.example.sentences import HEADS, Attention
 from isoflop.frontier import Estimate
 from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk
 from isoflop.run.shrink import ShrinkStudy, shrink
@@ -111,24 +112,38 @@ class Quanto(Peer):
         return {"int8 weights": quantised(qint8), "int4 weights": quantised(qint4)}
 
 
+class Whole(nn.Module):
+    """A module as the part of one: NNCF adds its own parts to the root, which an nn.Sequential would then call."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.net(*inputs)
+
+
 @final
 @dataclass(frozen=True)
 class Nncf(Peer):
-    """`nncf.compress_weights(model)` and `nncf.quantize(model, dataset)`."""
+    """`nncf.compress_weights(model)` and `nncf.quantize(model, dataset)`, timed in PyTorch as all here.
+
+    Its documentation then exports to OpenVINO, another runtime; what that would make of every model is not compared.
+    """
 
     def settings(self, problem: Original) -> dict[str, Callable[[nn.Module], nn.Module]]:
         batches = [part.inputs for part in problem.calibration.rows(slice(0, 128)).batches(16)]
         data = nncf.Dataset(batches, lambda inputs: inputs if len(inputs) > 1 else inputs[0])
         return {
-            "int8 weights": lambda model: nncf.compress_weights(model, dataset=data),
-            "int8": lambda model: nncf.quantize(model, data),
+            "int8 weights": lambda model: nncf.compress_weights(Whole(model), dataset=data),
+            "int8": lambda model: nncf.quantize(Whole(model), data),
         }
 
 
 @final
 @dataclass(frozen=True)
 class TorchPruning(Peer):
-    """Groups of least norm removed; fine-tuned on the calibration data where they have targets and a loss."""
+    """Groups of least norm removed, heads kept alike; fine-tuned on calibration data with targets and a loss."""
 
     epochs: int = 2
 
@@ -140,7 +155,11 @@ class TorchPruning(Peer):
             example = problem.calibration.rows(slice(0, 1)).inputs
             last = [m for m in model.modules() if isinstance(m, nn.Linear)][-1:]
             importance = tp.importance.GroupMagnitudeImportance(p=2)
-            pruner = tp.pruner.BasePruner(model, example, importance, pruning_ratio=ratio, ignored_layers=last)
+            attention = [m for m in model.modules() if isinstance(m, Attention)]
+            heads = {part: HEADS for m in attention for part in (m.query, m.key, m.value)}
+            pruner = tp.pruner.BasePruner(
+                model, example, importance, pruning_ratio=ratio, ignored_layers=last, num_heads=heads
+            )
             pruner.step()
             return self._tuned(problem, model)
 
