@@ -35,7 +35,7 @@ class StructuredPrune(ShrinkMethod):
         batch: examples in a step (count).
     """
 
-    kept_fraction: tuple[float, ...] = (0.85, 0.7, 0.5, 0.35)
+    kept_fraction: tuple[float, ...] = (0.85, 0.7, 0.5, 0.35, 0.25)
     steps: int = 100
     rate: float = 0.001
     batch: int = 32
