@@ -88,6 +88,7 @@ _MORE: dict[Any, Formula] = {
     _aten._int_mm: _product,
     _aten.addbmm: _added_product,
     _aten._weight_int8pack_mm: _transposed_product,
+    _aten._weight_int4pack_mm_for_cpu: _transposed_product,
     _aten.mv: _product_with_vector,
     _aten.dot: _product_with_vector,
     _aten.addmv: _added_product_with_vector,

@@ -12,7 +12,8 @@ from torch import nn  # noqa: E402
 
 from isoflop.cost import Meter  # noqa: E402
 from isoflop.cost.ops import OpMeter, stored_bytes  # noqa: E402
-from isoflop.method.compress.cast import ByteWeights, Cast, _kinds  # noqa: E402
+from isoflop.method.compress.cast import Cast  # noqa: E402
+from isoflop.method.compress.linears import ByteWeights, linear_kinds  # noqa: E402
 from isoflop.method.shrink import Data, Refused, Shrinking, Workload  # noqa: E402
 from isoflop.testing import check_method  # noqa: E402
 
@@ -64,8 +65,8 @@ def test_the_layer_that_int8_ruins_is_found_and_comes_last():
 
 def test_layers_are_tried_by_kind_where_there_are_many():
     blocks = nn.Sequential(*[nn.ModuleDict({"up": nn.Linear(4, 4), "down": nn.Linear(4, 4)}) for _ in range(8)])
-    assert list(_kinds(blocks, 12)) == ["*.up", "*.down"]
-    assert len(_kinds(blocks, 16)) == 16
+    assert list(linear_kinds(blocks, 12)) == ["*.up", "*.down"]
+    assert len(linear_kinds(blocks, 16)) == 16
 
 
 def test_bytes_and_types():
@@ -143,6 +144,21 @@ def test_weights_alone_in_int8_are_a_byte_each_and_near_in_any_type():
     with OpMeter() as ops:
         light(x)
     assert ops.flops == 2 * 6 * 96 * 40
+    assert list(ops.by_op) == ["aten._weight_int8pack_mm"], ops.by_op
+
+
+def test_many_rows_are_multiplied_as_a_matrix_and_give_the_same():
+    linear = nn.Linear(96, 40)
+    light, x = ByteWeights(linear), torch.randn(3, 64, 96)
+    with torch.no_grad(), OpMeter() as ops:
+        whole = light(x)
+    assert ops.flops == 2 * 192 * 96 * 40
+    assert "aten._weight_int8pack_mm" not in ops.by_op
+    few = light(x.flatten(0, 1)).view(whole.shape)
+    assert (whole - few).abs().max() < 0.02 * few.abs().max()
+    graph = torch.export.export(light, (x,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False).module()
+    assert torch.equal(graph(x), whole)
+    assert graph(x[:1]).shape == (1, 64, 40)
 
 
 def test_weights_alone_stay_in_bf16_where_the_kernel_would_read_past_their_end():
@@ -150,4 +166,5 @@ def test_weights_alone_stay_in_bf16_where_the_kernel_would_read_past_their_end()
     _, light, *_ = run(Cast(), task(net, torch.randn(8, 16)))
     first, _, last = light.module.inner
     assert (type(first), type(last)) == (ByteWeights, nn.Linear)
-    assert all("weights" not in s.note for s in run(Cast(), task(nn.Sequential(nn.Linear(2, 5)), torch.randn(8, 2))))
+    few = run(Cast(), task(nn.Sequential(nn.Linear(2, 5)), torch.randn(8, 2)))
+    assert [s.note for s in few] == ["bf16", "int8"]
