@@ -2,10 +2,11 @@
 
     python -m benchmarks.shrink [model ...] [--budget SECONDS]
 
-The models are those of `isoflop.example`: digits (a CNN), sentences (MiniLM), pitch (CREPE). Each peer is used as its
-documentation says, at every setting that it has for a CPU, and judged by the same rule as ours: the setting is chosen
-on dev examples and must be shown to hold the floor on test examples. A peer that does not apply to a model, or whose
-settings all fall below the floor, stands at the original (1.00).
+The models are those of `isoflop.example`: digits (a CNN), sentences (MiniLM), pitch (CREPE tiny: to train the full one
+takes hours, at 40 times the FLOPs). Each peer is used as its documentation says, at every setting that it has for a
+CPU, and judged by the same rule as ours: the setting is chosen on dev examples and must be shown to hold the floor on
+test examples. A peer that does not apply to a model, or whose settings all fall below the floor, stands at the
+original (1.00).
 
 A row is a floor and an axis; cells are the cost of a use as a share of the original's. Latency is of all chosen models
 in one interleaved run. Studies are kept in `.isoflop/bench-shrink`: a second run only times again, so that it can be
@@ -15,7 +16,6 @@ run when the machine is quiet.
 from __future__ import annotations
 
 import copy
-import importlib
 import math
 import pickle
 import sys
@@ -27,6 +27,7 @@ from typing import Any, final
 
 import nncf
 import numpy as np
+import optimum.quanto
 import torch
 import torch_pruning as tp
 from optimum.quanto import freeze, qint4, qint8, quantize
@@ -34,16 +35,22 @@ from torch import nn
 from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8WeightOnlyConfig, quantize_
 
 from isoflop.cost import Axis, Meter
+from isoflop.example import digits, pitch, sentences
 from isoflop.example.sentences import HEADS, Attention
 from isoflop.frontier import Estimate
-from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk
+from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk, Workload
 from isoflop.run.shrink import ShrinkStudy, shrink
 from isoflop.run.shrink.latency import latencies
 
-MODELS = ("digits", "sentences", "pitch")
+MODELS: dict[str, Callable[[], tuple[nn.Module, Workload]]] = {
+    "digits": lambda: (digits.build(), digits.workload()),
+    "sentences": lambda: (sentences.build(), sentences.workload()),
+    "pitch": lambda: (pitch.build("tiny"), pitch.workload()),
+}
 FLOORS = ("0.9x", "0.95x", "0.99x")  # the lowest first: what was made for it serves the others
 RANKED: tuple[Axis, ...] = ("wall_s", "flops", "bytes_moved", "peak_bytes")
 KEPT = Path(".isoflop") / "bench-shrink"
+QUANTO_LOCK = Path(optimum.quanto.__file__).parent / "library/extensions/cpp/build/lock"
 MORE = 0.25
 """What each further floor and axis may add to the first one's budget (share)."""
 
@@ -188,15 +195,21 @@ def main() -> None:
     torch.set_num_threads(1)
     words = sys.argv[1:]
     budget = float(words.pop(words.index("--budget") + 1)) if "--budget" in words else 300.0
-    names = [w for w in words if w != "--budget"] or list(MODELS)
+    names = words or list(MODELS)
+    if unknown := [w for w in names if w not in MODELS]:
+        sys.exit(f"unknown {', '.join(unknown)}; the models are {', '.join(MODELS)}")
+    if QUANTO_LOCK.exists():
+        sys.exit(
+            f"{QUANTO_LOCK} is there: a process builds quanto's extension, or was killed while it did. "
+            "Wait for the one that does, or remove the file; quanto itself would wait for ever"
+        )
     for name in names:
         compare(name, budget)
 
 
 def compare(name: str, budget: float) -> None:
     """All floors and axes of one model."""
-    example = importlib.import_module(f"isoflop.example.{name}")
-    model, task = example.build(), example.workload()
+    model, task = MODELS[name]()
     print(f"\n{name}: {type(model).__name__}, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
     columns = ["isoflop", *(p.label() for p in PEERS)]
     print(f"{'floor':6} {'axis':11} " + " ".join(f"{c:>22}" for c in columns) + "  on the frontier", flush=True)
@@ -213,7 +226,7 @@ def compare(name: str, budget: float) -> None:
 
 
 def _study(
-    name: str, model: nn.Module, task: Any, floor: str, axis: Axis, peer: Peer | None, budget: float
+    name: str, model: nn.Module, task: Workload, floor: str, axis: Axis, peer: Peer | None, budget: float
 ) -> ShrinkStudy:
     folder = KEPT / name / ("isoflop" if peer is None else peer.label())
     only: dict[str, Any] = {} if peer is None else {"only": [peer]}

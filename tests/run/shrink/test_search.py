@@ -147,6 +147,39 @@ def test_a_dear_method_does_not_starve_the_others_and_gets_what_is_left():
     assert richer.bill.total.flops < 2 * once
 
 
+def test_a_resumed_study_begins_only_what_now_fits():
+    """What a method needs is known since it was skipped; a larger budget goes to those that it suffices for."""
+    once, small, large = 64 * WHOLE, Train(steps=2000), Train(steps=8000)
+    poor = look(small, large, Skip(), budget=[Budget("flops", 1500 * once)])
+    needs = {e.path[0]: e.needs for e in poor.ended if e.needs}
+    assert needs == {str(m): Budget("flops", m.steps * once) for m in (small, large)}
+    assert sorted(logged()) == ["skip", "train", "train"]
+    still = look(small, large, Skip(), budget=[Budget("flops", 1600 * once)])
+    assert sorted(logged()) == ["skip", "train", "train"], "too little for either: nothing is begun, nothing is spent"
+    assert still.bill.total.flops == poor.bill.total.flops
+    richer = look(small, large, Skip(), budget=[Budget("flops", 3000 * once)])
+    assert sorted(logged()) == ["skip", "train", "train", "train"]
+    assert verdicts(richer)[str(small)].startswith("holds")
+    assert verdicts(richer)[str(large)].startswith("skipped: needs flops=")
+
+
+def test_the_cheapest_in_need_come_first_and_the_last_gets_all_that_is_left():
+    """After one step each what they need is known: the first look makes none whole, then all fit, one by one."""
+    once = 64 * WHOLE
+    methods = [Train(steps=n) for n in (3000, 1000, 2000)]
+    study = look(*methods, budget=[Budget("flops", 9000 * once)])
+    done = [c.path[0] for c in study.candidates if len(c.path) == 1]
+    assert done == [str(methods[i]) for i in (1, 2, 0)]
+    assert study.bill.total.flops < 9000 * once
+
+
+def test_memory_is_not_shared_out():
+    """Memory is given back, so each method may use all that the study may."""
+    peak = look(Skip()).per_use(look(Skip()).original).peak_bytes
+    study = look(Skip(), Factor(), No(), budget=[Budget("peak_bytes", 4 * 64 * peak)], folder="limited")
+    assert len(study.chosen.path) == 2
+
+
 def test_what_holds_on_dev_but_not_on_test_is_not_chosen():
     """Dev data all of the class that the ruined model always says: test tells, the next is taken, the study says so."""
     some = data(1600, 3)

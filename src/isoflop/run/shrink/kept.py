@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from isoflop.cost import FREE, Cost, Role
+from isoflop.cost import FREE, Budget, Cost, Role
 from isoflop.frontier.estimate import Estimate
 from isoflop.method.shrink import Workload, digest
 from isoflop.record.file import replacing
 from isoflop.run.shrink.latency import NOT_TIMED, Latency
 from isoflop.run.shrink.measure import NOT_MEASURED, Measured
 
-_FORMAT = 1
+_FORMAT = 2
 THEN = " then "
 
 
@@ -88,12 +88,12 @@ class Ended:
     Args:
         path: the methods, as in `Candidate`.
         status: `ok`; `stopped: why` below the floor; `refused: why`; `failed: why`; `skipped: why`.
-        asked: what it would have needed on the budget's axis, where it was stopped by the budget (in that axis' unit).
+        needs: what it would have needed at least, where its share of the budget ended.
     """
 
     path: tuple[str, ...]
     status: str
-    asked: float = 0.0
+    needs: Budget | None = None
 
     @property
     def method(self) -> str:
@@ -189,7 +189,9 @@ class Kept:
     def ended(self, path: Sequence[str]) -> Ended | None:
         """How a method's work ended, if it did."""
         found = _read(self._home(path) / "ended.json")
-        return None if found is None else Ended(tuple(found["path"]), found["status"], found["asked"])
+        if found is None:
+            return None
+        return Ended(tuple(found["path"]), found["status"], found["needs"] and Budget(**found["needs"]))
 
     def end(self, ended: Ended) -> Ended:
         """Keep how a method's work ended."""

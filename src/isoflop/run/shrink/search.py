@@ -21,9 +21,9 @@ from isoflop.run.shrink.latency import Latency, latencies
 from isoflop.run.shrink.measure import measure
 from isoflop.run.shrink.study import KEEP, Asked, ShrinkStudy, Verdict
 
-_SEARCHED, _PROBED, _RETRIED, _COMBINED = 0.85, 0.3, 0.5, 0.35
-"""Shares: of the budget for the search; of that for the first look at all methods, for each further one of what is then
-left, and of the search's budget what is left for combinations."""
+_SEARCHED, _PROBED, _OFFERED, _COMBINED = 0.85, 0.3, 0.5, 0.35
+"""Shares: of the budget for the search; of that for the first look at all methods; of what is then left for each that
+needs more; of the search's budget what is kept for combinations."""
 _SCREENED = 64
 _SURE = 0.005
 """Probability of throwing out, on a few dev examples, a model that holds the floor."""
@@ -185,42 +185,42 @@ class Search:
 
     def _alone(self) -> None:
         self._stage = "methods alone"
-        todo = [name for name in self._methods if not self._resumed((name,))]
+        new = [name for name in self._methods if not self._resumed((name,))]
         share = _PROBED if len(self._methods) > 1 else 1.0
-        for i, name in enumerate(todo):
-            self._try((name,), self._original, self._part(share / (len(todo) - i)))
-            share *= 1 - 1 / (len(todo) - i)
-        self._retry(leave=_COMBINED if len(self._methods) > 1 else 0.0)
+        for i, name in enumerate(new):
+            self._try((name,), self._original, self._part(share / (len(new) - i)))
+            share *= 1 - 1 / (len(new) - i)
+        self._offer(leave=_COMBINED if len(self._methods) > 1 else 0.0)
 
-    def _retry(self, leave: float) -> None:
-        """Give those that needed more than their share half of what is left, one after the other.
+    def _offer(self, leave: float) -> None:
+        """Give those that were cut off half of what is left, or all where they need more, one after the other.
 
-        First those of which something holds the floor already, then the cheapest: a budget that is too small for all of
-        them makes some of them whole, and not none.
+        First those of which something holds the floor already, then those that need least: a budget that is too small
+        for all of them makes some of them whole, and not none. What needs more than is left is not begun again.
 
         Args:
-            leave: stop when no more of the search's budget is left than this share.
+            leave: share of the search's budget that is not to be given away yet.
         """
-        study = self._study()
-        begun = {c.path for c in self._candidates if study.holds(c)}
-        again = [e for e in self._ended.values() if e.status.startswith("skipped") and e.asked > 0]
-        for ended in sorted(again, key=lambda e: (e.path not in begun, e.asked)):
-            if self._left() <= leave:
+        had_all: set[tuple[str, ...]] = set()
+        while True:
+            study, room = self._study(), self._part(1.0, leave)
+            holding = {c.path for c in self._candidates if study.holds(c)}
+            needs = {e.path: share for e in self._ended.values() if (share := _share(e.needs, room)) <= 1}
+            waiting = [path for path in needs if path not in had_all]
+            if not waiting:
                 return
-            share = self._part(_RETRIED)
-            if not leave and share and ended.asked > share[0].limit:
-                share = self._part(1.0)  # the last chance of one that is known to need more than half
-            if not share or ended.asked <= share[0].limit:
-                self._try(ended.path, self._base(ended.path), share)
-
-    def _left(self) -> float:
-        """The share of the search's budget that is left, on the axis where it is least."""
-        return min((self._meter.left(b.axis) / b.limit for b in self._meter.budgets), default=1.0)
+            path = min(waiting, key=lambda p: (p not in holding, needs[p]))
+            whole = needs[path] > _OFFERED
+            had_all |= {path} if whole else set()
+            self._try(path, self._base(path), room if whole else self._part(_OFFERED, leave))
 
     def _resumed(self, path: tuple[str, ...]) -> bool:
-        """Whether an earlier process has finished this, for a floor that makes no difference."""
+        """Whether an earlier process has tried this, for a floor that makes no difference.
+
+        To its end, or until its budget was spent: then what it needs is known, and it waits until there is as much.
+        """
         ended, found = self._kept.ended(path), self._kept.of(path)
-        if ended is None or ended.status.startswith("skipped"):
+        if ended is None or (ended.status.startswith("skipped") and ended.needs is None):
             return False
         lost = [c for c in found if not c.has_module and self._margin(c).high >= 0]
         stopped_short = ended.status.startswith("stopped") and found and self._margin(found[-1]).value >= 0
@@ -271,7 +271,7 @@ class Search:
     def _leftovers(self) -> None:
         """What was skipped for want of budget gets what is left."""
         self._stage = "what was left out"
-        self._retry(leave=0.0)
+        self._offer(leave=0.0)
 
     # One method on one module
 
@@ -280,33 +280,35 @@ class Search:
         self._tell(THEN.join(path))
         self._candidates = [c for c in self._candidates if c.path != path]
         if not self._affordable():
-            earlier = self._kept.ended(path)
-            self._end(path, earlier.status if earlier else "skipped: the budget was spent before its turn")
+            self._end(path, "skipped: the budget was spent before its turn")
             return
         if self._kept.begin(path) >= _KILLED:
             self._end(path, f"failed: the process ended {_KILLED} times while it worked (killed, or out of memory)")
             return
-        status, asked = "ok", 0.0
+        status, needs = "ok", None
+        watch, looked = _Stopwatch(), _Stopwatch()
+        share = Meter(budgets, self._meter, lambda: watch() + looked())
+        meter, looks = Meter(parent=share, clock=watch), Meter(parent=share, clock=looked)
         try:
-            status = self._follow(path, base, budgets)
+            status = self._follow(path, base, (meter, watch), (looks, looked))
         except Refused as why:
             status = f"refused: {why}"
         except BudgetExhausted as exhausted:
-            asked = 0.0 if math.isnan(exhausted.asked) else exhausted.spent + exhausted.asked
-            status = f"skipped: needs {exhausted.axis}={asked:.4g} or more, its share was {exhausted.limit:.4g}"
+            status, needs = _cut_off(exhausted, meter.spent, budgets)
         except (KeyboardInterrupt, SystemExit):
             self._kept.give_up(path)
             raise
         except Exception as error:  # whatever a method or a module of a user raises, the study goes on
             status = f"failed: {_why(error)}"
-        self._end(path, status, asked)
+        self._end(path, status, needs)
 
-    def _follow(self, path: tuple[str, ...], base: Candidate, budgets: Sequence[Budget]) -> str:
-        """A method has the share, and so has looking at what it yields; only the former is its once-cost."""
+    def _follow(
+        self, path: tuple[str, ...], base: Candidate, own: tuple[Meter, _Stopwatch], looking: tuple[Meter, _Stopwatch]
+    ) -> str:
+        """Its own meter makes its once-cost; looking at what it yields is paid by the other."""
         method, module = self._methods[path[-1]], base.module()
         module.eval()
-        watch, looked = _Stopwatch(), _Stopwatch()
-        meter, looks = Meter(budgets, self._meter, watch), Meter(budgets, self._meter, looked)
+        (meter, watch), (looks, looked) = own, looking
         problem = Original(module, self.workload, meter, self.module)
         known = {c.step: c for c in self._kept.of(path)}
         below = 0
@@ -457,15 +459,18 @@ class Search:
         name, _, step = last.rpartition("@")
         return next(c for c in self._candidates if c.path == (*before, name) and c.step == int(step))
 
-    def _part(self, share: float) -> list[Budget]:
-        """A share of what the search may still spend."""
-        return [Budget(b.axis, max(share * self._meter.left(b.axis), 1e-9)) for b in self.asked.budgets]
+    def _part(self, share: float, leave: float = 0.0) -> list[Budget]:
+        """A share of what the search may still spend beyond `leave` of all; memory is given back, so never shared."""
+        return [
+            b if b.axis == "peak_bytes" else replace(b, limit=max(share * (left - leave * b.limit), 1e-9))
+            for b, left in ((b, self._meter.left(b.axis)) for b in self._meter.budgets)
+        ]
 
     def _affordable(self) -> bool:
         return all(self._meter.left(b.axis) > 0 for b in self.asked.budgets)
 
-    def _end(self, path: tuple[str, ...], status: str, asked: float = 0.0) -> None:
-        self._ended[path] = self._kept.end(Ended(path, status, asked))
+    def _end(self, path: tuple[str, ...], status: str, needs: Budget | None = None) -> None:
+        self._ended[path] = self._kept.end(Ended(path, status, needs))
         seen = {c.step for c in self._candidates if c.path == path}
         self._candidates += [c for c in self._kept.of(path) if c.step not in seen]  # paid for by an earlier try
         self._save_bill()
@@ -494,6 +499,21 @@ class Search:
                 self._all.left("wall_s"),
             )
         )
+
+
+def _cut_off(exhausted: BudgetExhausted, spent: Cost, budgets: Sequence[Budget]) -> tuple[str, Budget | None]:
+    """What to say of a method whose budget ended, and what it needs at least; looks at its steps are paid and kept."""
+    axis = exhausted.axis
+    if math.isnan(exhausted.asked):
+        return f"failed: what it would cost on {axis} is not known, so no budget of it can be kept", None
+    needs = Budget(axis, exhausted.asked + (0.0 if axis == "peak_bytes" else spent[axis]))
+    share = min(b.limit for b in budgets if b.axis == axis)
+    return f"skipped: needs {axis}={needs.limit:.4g} or more, its share was {share:.4g}", needs
+
+
+def _share(needs: Budget | None, room: Sequence[Budget]) -> float:
+    """What a method needs as a share of what there is; infinite where it waits for nothing."""
+    return math.inf if needs is None else max(needs.limit / b.limit for b in room if b.axis == needs.axis)
 
 
 def _stepping(method: ShrinkMethod, problem: Original, meter: Meter, seed: int, watch: _Stopwatch) -> Iterator[Shrunk]:
