@@ -30,20 +30,20 @@ def task(net, inputs):
 
 def run(method, task):
     meter = Meter()
-    return list(method.run(task.open("toy", meter, None, 0), meter, np.random.default_rng(0)))
+    return next(iter(method.run(task.open("toy", meter, None, 0), meter, np.random.default_rng(0))))
 
 
 def test_it_keeps_the_contract():
     net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
-    check_method(StructuredPruningAdapter(kept_fraction=(0.5,), steps=1, batch=4), task(net, torch.randn(8, 4)))
+    check_method(StructuredPruningAdapter(ratio=0.5, steps=1, batch=4), task(net, torch.randn(8, 4)))
 
 
 def test_a_pruned_model_is_brought_back_by_few_numbers_at_the_cost_of_a_pruned_one():
     net = nn.Sequential(nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 4))
     whole = task(net, torch.randn(128, 32))
     x, exact = whole.workload.dev.inputs[0], whole.workload.dev.targets
-    (plain,) = run(StructuredPrune(kept_fraction=(0.5,), steps=0), whole)
-    (adapted,) = run(StructuredPruningAdapter(kept_fraction=(0.5,), rank=2, steps=150, rate=0.02), whole)
+    plain = run(StructuredPrune(ratio=0.5, steps=0), whole)
+    adapted = run(StructuredPruningAdapter(ratio=0.5, rank=2, steps=150, rate=0.02), whole)
     errors = [((s.module(x) - exact) ** 2).mean().item() for s in (adapted, plain)]
     assert errors[0] < 0.5 * errors[1]
     assert float(adapted.note.split(", ")[-1].split("%")[0]) < 20

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import importlib
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, cast
@@ -16,7 +17,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves
 
 from isoflop.cost.ops import OpMeter
 from isoflop.method.compress.tuning import backward, by_kind, refresh_norms
-from isoflop.method.shrink import Data, Original, Refused
+from isoflop.method.shrink import Data, Original, Refused, Shrunk
 
 _ROOTS = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)  # pyright: ignore[reportPrivateUsage]
 _FEW = 12  # layers up to which each is tried alone
@@ -56,18 +57,51 @@ def prunable(problem: Original) -> list[str]:
     return passed
 
 
-def pruned(problem: Original, names: list[str], kept_fraction: float) -> nn.Module:
-    """A copy of the model with a fraction of the channels of some layers, those that matter most to its outputs.
+def ever_thinner(
+    problem: Original, ratio: float, tuned: Callable[[nn.Module], tuple[nn.Module, str]]
+) -> Iterator[Shrunk]:
+    """Ever thinner models, each cut from the one before once that was tuned, until no layer has channels to spare.
+
+    Args:
+        problem: the model and who pays.
+        ratio: of the channels that a cut leaves; the k-th leaves ratio^k of the original's.
+        tuned: trains a model that was cut; returns what the next cut starts from, and what to say of it.
 
     Raises:
-        Refused: its FLOPs did not fall.
+        Refused: nothing can be removed.
     """
-    smaller = problem.copy()
+    with problem.spending():
+        names = prunable(problem)
+    model, kept = problem.copy(), 1.0
+    whole = flops(model, problem.calibration)
+    widest = max(_width(model.get_submodule(name)) for name in names)
+    while (kept := kept * ratio) * widest >= 1:
+        with problem.spending():
+            smaller = pruned(problem, model, names, kept)
+        if smaller is None:
+            continue  # too small a step for layers of so few channels
+        model, words = tuned(smaller)
+        left = flops(model, problem.calibration) / whole
+        yield Shrunk(model, f"{kept:.3g} of the channels of {len(names)} layers, {left:.3f}x FLOPs{words}")
+
+
+def pruned(problem: Original, model: nn.Module, names: list[str], kept_fraction: float) -> nn.Module | None:
+    """A copy of a model with a fraction of the original's channels in some layers: those that matter most.
+
+    Args:
+        problem: the original, by whose widths the fraction is meant, and its data.
+        model: the original itself, or what earlier cuts have left of it.
+        names: the layers.
+        kept_fraction: of the original's channels; never less than one channel, or one a head.
+
+    Returns:
+        None where that removes none.
+    """
+    smaller = copy.deepcopy(model)
     _cut(problem, smaller, names, kept_fraction, learned=True)
     refresh_norms(problem, smaller)
-    if flops(smaller, problem.calibration) >= flops(problem.module, problem.calibration):
-        raise Refused(f"keeping {kept_fraction:.2f} of the channels removes none")
-    return smaller.eval()
+    fell = flops(smaller, problem.calibration) < flops(model, problem.calibration)
+    return smaller.eval() if fell else None
 
 
 def flops(model: nn.Module, data: Data) -> float:
@@ -80,7 +114,6 @@ def flops(model: nn.Module, data: Data) -> float:
 def _cut(problem: Original, model: nn.Module, names: list[str], kept_fraction: float, learned: bool) -> None:
     tp: Any = importlib.import_module("torch_pruning")
     some = problem.calibration.rows(slice(_EXAMPLES))
-    roots = [model.get_submodule(name) for name in names]
     importance = tp.importance.GroupTaylorImportance() if learned else tp.importance.GroupMagnitudeImportance(p=2)
     model.requires_grad_(True)
     with torch.enable_grad(), _quietly():
@@ -89,13 +122,34 @@ def _cut(problem: Original, model: nn.Module, names: list[str], kept_fraction: f
             example_inputs=some.inputs,
             importance=importance,
             pruning_ratio=0.0,
-            pruning_ratio_dict=dict.fromkeys(roots, 1 - kept_fraction),
+            pruning_ratio_dict=_removed(problem, model, names, kept_fraction),
             root_module_types=list(_ROOTS),
         )
         if learned:
             _differentiate(problem, model)
         pruner.step()
     model.zero_grad(set_to_none=True)
+
+
+def _removed(problem: Original, model: nn.Module, names: list[str], kept_fraction: float) -> dict[nn.Module, float]:
+    """The share of each layer's channels that must go so that a fraction of the original's is left."""
+    attention = [cast(Any, m) for m in model.modules() if isinstance(m, nn.MultiheadAttention)]
+    heads: dict[int, int] = {m.embed_dim: m.num_heads for m in attention}  # what is as wide may be added to it
+    ratios: dict[nn.Module, float] = {}
+    for name in names:
+        layer, whole = model.get_submodule(name), _width(problem.module.get_submodule(name))
+        each = heads.get(_width(layer), 1)
+        wanted = max(round(kept_fraction * whole / each), 1) * each
+        # A little more than the whole number, as torch-pruning rounds what is kept down.
+        ratios[layer] = max(1 - (wanted + 1e-3) / _width(layer), 0.0)
+    return ratios
+
+
+def _width(layer: nn.Module) -> int:
+    """The channels that a layer writes."""
+    if isinstance(layer, nn.MultiheadAttention):
+        return cast(Any, layer).embed_dim
+    return cast(Tensor, layer.weight).shape[1 if isinstance(layer, nn.modules.conv._ConvTransposeNd) else 0]  # pyright: ignore[reportPrivateUsage]
 
 
 def _differentiate(problem: Original, model: nn.Module) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call  # pyright: ignore[reportUnknownVariableType] - torch gives it no types
 
 from isoflop.cost import Meter
-from isoflop.method.compress.channels import flops, prunable, pruned
+from isoflop.method.compress.channels import ever_thinner
 from isoflop.method.compress.tuning import Tuning, seed_of, swapped, tune
 from isoflop.method.shrink import Original, ShrinkMethod, Shrunk
 
@@ -65,51 +65,44 @@ class StructuredPruningAdapter(ShrinkMethod):
     Cost: as `structured_prune`; a training step's FLOPs are about those of full training.
     Buys: learned weights by rank * (rows + columns) / (rows * columns) of full training's; no law of the quality known.
     Args:
-        kept_fraction: of the channels of each prunable layer, a model each, the greatest first.
+        ratio: of the channels that a cut leaves, of those that it found.
         rank: of the updates (count).
         steps: of training after each cut (count).
         rate: of the training, at the start.
         batch: examples in a step (count).
     """
 
-    kept_fraction: tuple[float, ...] = (0.85, 0.7, 0.5, 0.35)
+    ratio: float = 0.8
     rank: int = 8
     steps: int = 100
     rate: float = 0.005
     batch: int = 32
 
     source = "Hedegaard et al. 2022, Structured Pruning Adapters (arXiv 2211.10155)"
-    cost = "a trial a kind of layer; for each fraction a backward pass over the data and `steps` of training"
+    cost = "a trial a kind of layer; for each cut a backward pass over the data and `steps` of training"
     buys = "learned weights by rank * (rows + columns) / (rows * columns); no law of the quality known"
 
     def __post_init__(self) -> None:
-        if not all(0 < f < 1 for f in self.kept_fraction) or self.rank < 1:
-            raise ValueError(
-                f"kept_fraction={self.kept_fraction} must lie between 0 and 1, and rank={self.rank} be at least 1"
-            )
+        if not 0 < self.ratio < 1 or self.rank < 1:
+            raise ValueError(f"ratio={self.ratio} must lie between 0 and 1, and rank={self.rank} be at least 1")
 
     def run(self, problem: Original, meter: Meter, rng: np.random.Generator) -> Iterator[Shrunk]:
-        """Yield a smaller model for each fraction.
+        """Yield a smaller model for each cut.
 
         Raises:
             Refused: nothing can be removed.
         """
-        with problem.spending():
-            names = prunable(problem)
-        whole = flops(problem.module, problem.calibration)
-        for fraction in self.kept_fraction:
-            with problem.spending():
-                smaller = pruned(problem, names, fraction)
+
+        def tuned(model: nn.Module) -> tuple[nn.Module, str]:
             generator = torch.Generator().manual_seed(seed_of(rng))
-            modules = list(cast(Iterator[tuple[str, nn.Module]], smaller.named_modules()))
+            modules = list(cast(Iterator[tuple[str, nn.Module]], model.named_modules()))
             adapted = {n: Adapted(m, self.rank, generator) for n, m in modules if type(m) in _KINDS}
-            smaller = swapped(smaller, adapted)
+            model = swapped(model, adapted)
             learned = [p for m in adapted.values() for p in (m.a, m.b)]
-            tune(problem, smaller, learned, Tuning(self.steps, self.rate, self.batch), rng)
-            every = sum(p.numel() for p in smaller.parameters()) - sum(p.numel() for p in learned)
-            smaller = swapped(smaller, {name: m.folded() for name, m in adapted.items()})
-            left = flops(smaller, problem.calibration) / whole
+            tune(problem, model, learned, Tuning(self.steps, self.rate, self.batch), rng)
+            every = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in learned)
             share = sum(p.numel() for p in learned) / every
-            yield Shrunk(
-                smaller, f"{fraction:g} of the channels, {left:.3f}x FLOPs, {share:.1%} as many weights learned"
-            )
+            folded = {name: m.folded() for name, m in adapted.items()}
+            return swapped(model, folded), f", {share:.1%} as many weights learned"
+
+        return ever_thinner(problem, self.ratio, tuned)
