@@ -195,7 +195,7 @@ def main() -> None:
     torch.set_num_threads(1)
     words = sys.argv[1:]
     budget = float(words.pop(words.index("--budget") + 1)) if "--budget" in words else 300.0
-    names = words or list(MODELS)
+    names = [w for w in words if w != "--budget"] or list(MODELS)
     if unknown := [w for w in names if w not in MODELS]:
         sys.exit(f"unknown {', '.join(unknown)}; the models are {', '.join(MODELS)}")
     if QUANTO_LOCK.exists():
