@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import count
 
 import numpy as np
+from scipy.optimize import minimize
 
-from benchmarks.law_data import PORIAN, columns, table
+from benchmarks.law_data import PORIAN, Rows, columns, table
 from isoflop.law.chinchilla import Chinchilla
 from isoflop.law.equal_hours import steps_in
 from isoflop.law.find import law
@@ -17,9 +18,18 @@ from isoflop.law.iso_flop import Profile, approach_2, parabola_bias
 from isoflop.law.multi_power import MultiPower, warm_up
 from isoflop.law.over_training import OverTraining
 from isoflop.law.published import published
+from isoflop.law.repeated_data import RepeatedData
 from isoflop.law.sigmoid import Sigmoid
 
 QUICK = Uncertainty(draws=0)
+LEFT_OUT = """
+2b84b4b 2b88b4b 2b812b4b 2b816b4b 2b824b4b 2b855b1b25 4b212b12b 4b224b12b 4b284b1b9 4b284b6b 4b284b12b2
+2b8100m100m 14m7b5100m 14m300b100m 1b12b7100m 1b13b9100m 1b15b9100m 1b17b5100m 619m3b9100m 619m5b9100m
+619m7b5100m 2b84b8100m 1b58b8100m 1b112b100m 619m22b100m 421m300b1b5 221m91b400m 221m174b400m 221m600b400m
+8b712b12b 8b712b1b5 8b712b400m 8b712b100m 3b926b1b5 2b836b1b5 2b836b400m 2b836b100m 2b246b400m 2b246b100m
+1b566b1b5 1b566b100m 1b191b400m 1b191b1b5 1b1250b1b5 1b5174b1b5 2b291b1b5 2b2174b1b5 8b720b1b5 2b877b1b5
+"""
+"""Runs of datablations' table that its fit of the decays leaves out."""
 _numbers = count(1)
 
 
@@ -34,9 +44,9 @@ def reproduced() -> None:
     for part in (gadre, porian, multi_power, datablations, olmo_ladder, routed, languini, constants):
         part()
     print(
-        "Not reproduced: datablations' R_D and R_N. Its table does not mark the 182 runs that were fitted; on those up"
+        "datablations: what was published is a local optimum. R_D = 95.4, R_N = 1.71, which all our starts reach, has"
     )
-    print("to 10, 30 or any number of epochs the decays end at their bounds, with less objective than the published.")
+    print("0.13 % less of the same objective on the same 182 runs; a profile interval for R_D is 5.6 to infinity.")
     print("Not exact: the OLMo ladder fitted averages over checkpoints, of which the table has the last, and in step 2")
     print("earlier ones too; Clark et al.'s constants are from memory. The 240 Chinchilla points have no licence.")
 
@@ -93,6 +103,31 @@ def datablations() -> None:
     one = published("muennighoff2023")
     row("datablations: L(6.34e9, 242e9, U 25e9)", 2.2256440889984477, float(one.value(6.34e9, 242e9, 25e9)))
     row("datablations: L(8.67e9, 178e9, U 25e9)", 2.2269634075087867, float(one.value(8.67e9, 178e9, 25e9)))
+    runs = repeated_runs(table("datablations_c4_runs.csv"))
+    if not runs:
+        return
+    decays = RepeatedData()
+    x, y = columns(runs, "N", "D_total", "U_unique"), columns(runs, "val_loss")[0]
+
+    def objective(values: np.ndarray) -> float:
+        theta = decays.theta(R_D=values[0], R_N=values[1])[None]
+        return float(decays.objective.rho(np.log(decays.model(x, theta)[0][0] / y)).sum())
+
+    grid = [(r_d, r_n) for r_d in range(4, 21, 4) for r_n in range(4, 21, 4)]
+    within = {"method": "L-BFGS-B", "bounds": [(0.1, 1e3)] * 2, "tol": 1e-14}
+    best = min((minimize(objective, start, **within) for start in grid), key=lambda found: float(found.fun))
+    row("datablations: objective at the published R_D, R_N", 0.0158259, objective(np.array([15.387756, 5.309743])))
+    for name, theirs, ours in zip(("R_D", "R_N"), (15.387756, 5.309743), best.x):
+        row(f"datablations: {name} from the paper's grid of starts", theirs, float(ours))
+
+
+def repeated_runs(rows: Rows) -> Rows:
+    """Those of datablations' runs to which its decays were fitted: no outliers, and of several seeds the last row.
+
+    From the second list of runs in the notebook with the fit (huggingface/datablations, utils/parametric_fit.ipynb).
+    """
+    last = {r["name"]: r for r in rows}
+    return [r for name, r in last.items() if name not in LEFT_OUT.split()]
 
 
 def olmo_ladder() -> None:

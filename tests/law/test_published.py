@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from benchmarks.law_published import repeated_runs
 from scipy.optimize import minimize_scalar
 
 from isoflop.law.chinchilla import Chinchilla
 from isoflop.law.engine import KINDS, Objective
 from isoflop.law.equal_hours import steps_in
 from isoflop.law.fit import Uncertainty, fit_arrays
+from isoflop.law.fitted import problem_of
 from isoflop.law.float_quantisation import Layout, best_layout, best_mantissa, critical_tokens
 from isoflop.law.integer_precision import best_bits
 from isoflop.law.iso_flop import Profile, approach_2, parabola_bias, profile
@@ -181,3 +183,18 @@ def test_porian_exponents(public: Load):
             misses.append(approach_2(profiles, weights).size_exponent - float(want["n_exponent"]))
         assert len(misses) == 15
         assert np.abs(misses).max() < tolerance
+
+
+def test_published_decays_of_repeated_data_are_a_local_optimum_of_their_own_objective(public: Load):
+    runs = repeated_runs(public("datablations_c4_runs.csv"))
+    assert len(runs) == 182
+    x = np.array([[float(r[c]) for r in runs] for c in ("N", "D_total", "U_unique")])
+    y = np.array([float(r["val_loss"]) for r in runs])
+    found = fit_arrays(RepeatedData(), x, y, uncertainty=QUICK)
+    problem = problem_of(found.law, x, y, found.objective)
+    theirs = float(problem.value(found.law.theta(R_D=15.387756, R_N=5.309743)[None], np.ones(182))[0])
+    assert theirs == pytest.approx(0.0158259, abs=5e-8), "as they print it"
+    assert found.agreement == 1
+    assert found.minimum < 0.999 * theirs
+    assert found.law.reported(found.theta) == pytest.approx([95.4, 1.706], rel=1e-3)
+    assert found.profile("R_D").low < 15.4 < found.profile("R_D").high == np.inf
