@@ -21,9 +21,10 @@ from isoflop.run.shrink.latency import Latency, latencies
 from isoflop.run.shrink.measure import measure
 from isoflop.run.shrink.study import KEEP, Asked, ShrinkStudy, Verdict
 
-_SEARCHED, _PROBED, _OFFERED, _COMBINED = 0.85, 0.3, 0.5, 0.35
-"""Shares: of the budget for the search; of that for the first look at all methods; of what is then left for each that
-needs more; of the search's budget what is kept for combinations."""
+_SEARCHED, _PROBED, _COMBINED = 0.85, 0.3, 0.35
+"""Shares: of the budget for the search; of that for the first look at all, and what is kept for combinations."""
+_TWICE = 2.0
+"""What a method is known to need is a lower bound: it is given so many times that."""
 _SCREENED = 64
 _SURE = 0.005
 """Probability of throwing out, on a few dev examples, a model that holds the floor."""
@@ -193,26 +194,25 @@ class Search:
         self._offer(leave=_COMBINED if len(self._methods) > 1 else 0.0)
 
     def _offer(self, leave: float) -> None:
-        """Give those that were cut off half of what is left, or all where they need more, one after the other.
+        """Give those that were cut off an equal part of what is left, or twice what they need where that is more.
 
-        First those of which something holds the floor already, then those that need least: a budget that is too small
-        for all of them makes some of them whole, and not none. What needs more than is left is not begun again.
+        Those that need least come first: a budget that is too small for all of them makes some of them whole, and not
+        none. The last one is offered all that is left. What needs more than that is not begun again.
 
         Args:
             leave: share of the search's budget that is not to be given away yet.
         """
         had_all: set[tuple[str, ...]] = set()
         while True:
-            study, room = self._study(), self._part(1.0, leave)
-            holding = {c.path for c in self._candidates if study.holds(c)}
-            needs = {e.path: share for e in self._ended.values() if (share := _share(e.needs, room)) <= 1}
-            waiting = [path for path in needs if path not in had_all]
+            room = self._part(1.0, leave)
+            needs = {e.path: _share(e.needs, room) for e in self._ended.values() if e.path not in had_all}
+            waiting = {path: share for path, share in needs.items() if share <= 1}
             if not waiting:
                 return
-            path = min(waiting, key=lambda p: (p not in holding, needs[p]))
-            whole = needs[path] > _OFFERED
-            had_all |= {path} if whole else set()
-            self._try(path, self._base(path), room if whole else self._part(_OFFERED, leave))
+            path = min(waiting, key=lambda p: waiting[p])
+            part = min(max(1 / len(waiting), _TWICE * waiting[path]), 1.0)
+            had_all |= {path} if part == 1 else set()
+            self._try(path, self._base(path), self._part(part, leave))
 
     def _resumed(self, path: tuple[str, ...]) -> bool:
         """Whether an earlier process has tried this, for a floor that makes no difference.
