@@ -82,7 +82,7 @@ def test_intervals_cover(name: str, fields: dict[str, object]):
     inside = np.zeros(len(truth) + 1)
     for y, at in zip(h, best, strict=True):
         found = Fit(chosen, x, aim.inverse(y), aim, at, np.empty((0, len(at))), 1.0, np.arange(len(y)))
-        inside[:-1] += [e.low <= truth[e.name] <= e.high for e in found.parameters()]
+        inside[:-1] += [e.low <= truth[e.name] <= e.high for e in found.parameters(by="covariance")]
         there = found.predict(far)
         inside[-1] += there.low[0] <= want <= there.high[0]
     assert np.abs(inside / sets - 0.9).max() < 4 * math.sqrt(0.09 / sets)

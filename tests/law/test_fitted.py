@@ -11,9 +11,10 @@ from tests.law.simulated import QUICK, TRUTH, runs
 
 from isoflop.law.chinchilla import Chinchilla
 from isoflop.law.engine import Objective
-from isoflop.law.fit import fit_arrays
+from isoflop.law.fit import Uncertainty, fit_arrays
 from isoflop.law.fitted import Fit, load
 from isoflop.law.kaplan import Kaplan
+from isoflop.law.log_linear import LogLinear
 from isoflop.law.power_floor import PowerFloor
 from isoflop.law.spend import optimum
 
@@ -40,11 +41,30 @@ def test_a_profile_interval_ends_where_the_others_no_longer_make_up():
     y = law.value(*x, **truth) * np.exp(0.01 * np.random.default_rng(0).standard_normal(30))
     sure = fit_arrays(law, x, y, Objective("least_squares"), QUICK)
     ends = sure.profile("alpha")
-    covariance = next(e for e in sure.parameters() if e.name == "alpha")
+    covariance = next(e for e in sure.parameters(by="covariance") if e.name == "alpha")
     assert ends.low == pytest.approx(covariance.low, rel=0.02)
     assert ends.high == pytest.approx(covariance.high, rel=0.02)
     with pytest.raises(ValueError, match="unknown parameter 'gamma'; there are E, A, alpha"):
         sure.profile("gamma")
+
+
+def test_a_parameters_own_interval_is_the_profile(found: Fit):
+    assert found.parameters() == found.parameters(by="profile") != found.parameters(by="covariance")
+
+
+def test_profiles_know_of_clusters():
+    """The law is straight in its parameters, so its profile is its covariance, which clusters widen."""
+    x = np.geomspace(1e3, 1e6, 24)
+    cluster = np.arange(24) // 4
+    rng = np.random.default_rng(0)
+    y = 0.06 * np.log(x) - 0.2 + 0.01 * rng.standard_normal(6)[cluster] + 0.001 * rng.standard_normal(24)
+    aim = Objective("least_squares", scale="linear")
+    alone, together = (fit_arrays(LogLinear(), x, y, aim, QUICK, c) for c in (None, cluster.tolist()))
+    for fit in (alone, together):
+        for sure, own in zip(fit.parameters(by="covariance"), fit.parameters(), strict=True):
+            assert (own.low, own.high) == pytest.approx((sure.low, sure.high), rel=1e-3)
+    widths = [fit.parameters()[1].high - fit.parameters()[1].low for fit in (alone, together)]
+    assert widths[1] > 1.3 * widths[0]
 
 
 def test_invert_undoes_predict(found: Fit):
@@ -105,6 +125,23 @@ def test_lack_of_fit_is_uniform_when_the_law_is_right():
         for _ in range(200)
     ]
     assert 0.02 < np.mean(np.array(ps) < 0.1) < 0.2
+
+
+def test_refits_have_the_size_of_fits_without_a_run():
+    """Straight in its parameters and no bound near: the draws' covariance is the sandwich's, times Student's t."""
+    x = np.geomspace(1e3, 1e6, 24)
+    noise = np.where(np.arange(24) < 4, 0.05, 0.005) * np.random.default_rng(3).standard_normal(24)
+    aim = Objective("least_squares", scale="linear")
+    fit = fit_arrays(LogLinear(), x, 0.06 * np.log(x) - 0.2 + noise, aim, Uncertainty(draws=2000))
+    draws = fit.draws_of("bootstrap") - fit.theta
+    freedom = fit.spread.freedom
+    assert draws.T @ draws / len(draws) == pytest.approx(fit.spread.uneven * freedom / (freedom - 2), rel=0.15)
+    assert np.all(np.diag(fit.spread.uneven) > 2 * np.diag(fit.covariance)), "the noisy runs lie at one end"
+    inch = fit_arrays(LogLinear(), x / 2.54, fit.y, aim, Uncertainty(draws=2000))
+    there, again = fit.predict(x, by="bootstrap"), inch.predict(x / 2.54, by="bootstrap")
+    assert again.low == pytest.approx(there.low, rel=1e-4), "whatever the units"
+    exact = replace(fit, draws=np.tile(fit.theta, (10, 1)))
+    assert np.array_equal(exact.draws_of("bootstrap"), exact.draws), "runs without noise"
 
 
 def test_bootstrap_intervals_need_draws():

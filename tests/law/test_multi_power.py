@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from isoflop.law.engine import Objective, minimise
+from isoflop.law.fitted import Fit, problem_of
 from isoflop.law.multi_power import MultiPower, from_rates, warm_up
 
 
@@ -46,3 +48,21 @@ def test_problems_solved_in_blocks_are_those_solved_alone(monkeypatch: pytest.Mo
     monkeypatch.setattr("isoflop.law.multi_power._PAIRS", 30)
     for whole, part in zip(together, law.model(x, theta)):
         assert np.allclose(whole, part, rtol=1e-14)
+
+
+def test_where_a_parameter_is_bent_its_own_interval_follows_and_covariance_does_not():
+    """Three short schedules hardly show B: it may be far higher, not much lower; covariance says both alike."""
+    share, peak = np.linspace(0, 1, 55), 3e-4
+    shares = (np.ones(55), 0.1 + 0.45 * (1 + np.cos(np.pi * share)), np.where(share < 0.5, 1, 0.2))
+    law = MultiPower(tuple(warm_up(peak, 5, peak * s) for s in shares))
+    x, truth = law.example()
+    y = law.value(*x, **truth) * np.exp(0.0005 * np.random.default_rng(1).standard_normal(x.shape[1]))
+    aim = Objective("least_squares")
+    best = minimise(problem_of(law, x, y, aim), law.theta(**truth)[None], np.ones(len(y))).theta[0]
+    fit = Fit(law, x, y, aim, best, np.empty((0, 7)), 1.0, np.arange(len(y)))
+    value, low, high = fit.profile("B")
+    assert np.log(high / value) > 2 * np.log(value / low)
+    assert low < truth["B"] < high
+    straight = fit.parameters(by="covariance")[3]
+    assert straight.low < low / 10
+    assert straight.high > 2 * high

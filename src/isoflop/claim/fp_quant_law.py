@@ -120,7 +120,7 @@ def _recovered(sets: int) -> list[Finding]:
     ratio: dict[str, list[float]] = {name: [] for name in PUBLISHED}
     for seed in range(sets):
         fit = _simulated(seed)
-        low_high = {e.name: (e.low, e.high) for e in fit.parameters(level=0.9)}
+        low_high = {e.name: (e.low, e.high) for e in fit.parameters(0.9, "covariance")}
         value = dict(zip(PUBLISHED, fit.law.reported(fit.theta).tolist()))
         held += [low_high[name][0] <= truth <= low_high[name][1] for name, truth in PUBLISHED.items()]
         same.append(all(str(best_layout(b, value["delta"], value["nu"])) == s for b, s in _LAYOUTS.items()))

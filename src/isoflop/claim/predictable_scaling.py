@@ -126,7 +126,7 @@ def _domain(what: str, curves: Curves, held: int) -> list[Finding]:
         early = _fit(PowerFloor(), x[:-held], y[:-held])
         off = early.predict(x[-held:]).value / y[-held:] - 1
         missed[name] = [round(v, 4) for v in off.tolist()]
-        alpha = whole.parameters()[-1]
+        alpha = whole.parameters(by="covariance")[-1]
         exponents[name] = [round(float(alpha.low), 3), round(float(alpha.high), 3)]
     worst_left, worst_missed = _largest(left), _largest(missed)
     bias = float(np.mean([np.mean(np.array(v, float)) for v in missed.values()]))
@@ -162,7 +162,7 @@ def _growth(columns: Columns) -> Finding:
     sublinear = True
     for name, points in curves.items():
         x, y = np.array(points).T
-        alpha = _fit(Power(), x, y).parameters()[-1]
+        alpha = _fit(Power(), x, y).parameters(by="covariance")[-1]
         ends[name.split()[0]] = [round(float(-alpha.high), 3), round(float(-alpha.low), 3)]
         sublinear = sublinear and -alpha.low < 1
     why: dict[str, Value] = {} if sublinear else {"why not": "compute-optimal size grows about in proportion to data"}

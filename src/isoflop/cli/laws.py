@@ -36,7 +36,7 @@ from isoflop.record.file import replacing
 from isoflop.report.export import points
 
 _TIMES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18, "Z": 1e21, "Y": 1e24}
-_INTERVALS: tuple[By | Literal["profile"], ...] = ("covariance", "bootstrap", "profile")
+_INTERVALS: tuple[By | Literal["profile"], ...] = ("profile", "covariance", "bootstrap")
 
 
 def number(words: str) -> float:
@@ -316,7 +316,7 @@ def _facts(found: Fit, estimates: dict[str, list[Estimate]], tried: list[Choice]
                 "note": e.note,
                 **{by: [all_[i].low, all_[i].high] for by, all_ in estimates.items()},
             }
-            for i, e in enumerate(estimates["covariance"])
+            for i, e in enumerate(estimates["profile"])
         },
         "starts_that_agree": found.agreement,
         "condition": found.condition,

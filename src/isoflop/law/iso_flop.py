@@ -152,7 +152,7 @@ def bias_of(fit: Fit, span: float = 4.0) -> Bias | None:
     if not isinstance(fit.law, Chinchilla):
         return None
     spent = 6 * np.prod(fit.x, axis=0)
-    if any(estimate.value is None for estimate in fit.parameters()):
+    if any(estimate.value is None for estimate in fit.parameters(by="covariance")):
         return None
     values = dict(zip(("E", "A", "B", "alpha", "beta"), fit.law.reported(fit.theta).tolist()))
     flops = 10 * float(spent.max())

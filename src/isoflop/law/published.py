@@ -101,7 +101,8 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
         ),
         "muennighoff2023": Published(
             "repeated_data", {"R_D": 15.387756, "R_N": 5.309743}, "arXiv 2305.16264, sec. 6 and its notebook",
-            "all parameters", "params, tokens, unique tokens; nats a token", "C4", note="alpha = beta tied; on its own 182 runs R_D = 95, R_N = 1.7 fit better: a local optimum",
+            "all parameters", "params, tokens, unique tokens; nats a token", "C4",
+            note="alpha = beta tied; on its own 182 runs R_D = 95, R_N = 1.7 fit better: a local optimum",
         ),
         **{
             f"gadre2024_{corpus}": Published(

@@ -24,20 +24,22 @@ class Spread:
 
     Args:
         covariance: of the solver's parameters (P, P); zero where a parameter is at its bound.
+        uneven: the same where runs need not be equally noisy (P, P); by clusters, it is the covariance.
+        noises: noise of each parameter (P): as `noise`, by clusters where there are any.
         leverage: share of each run's own miss that the fit takes up (M).
         left_out: residual of each run had it, or its cluster, not been fitted (M), to first order.
         slope: mean derivative of the loss's derivative, 1 for least squares.
         noise: variance that a run's error has for the estimate: sigma^2 for least squares.
-        inflation: by how much the fit has shrunk the scores of runs or clusters, and so what refits spread (factor).
         freedom: of Student's t for the intervals (count).
     """
 
     covariance: Floats
+    uneven: Floats
+    noises: Floats
     leverage: Floats
     left_out: Floats
     slope: float
     noise: float
-    inflation: float
     freedom: int
 
 
@@ -67,15 +69,17 @@ def spread(r: Floats, jac: Floats, free: NDArray[np.bool_], cluster: NDArray[np.
     slope = _slope(left_out, objective)
     psi = _psi(r, objective)
     noise = float(psi @ psi) / max(runs - count, 1) / slope**2
-    fitted, apart = np.zeros((2, groups, count))
-    np.add.at(fitted, cluster, (unit * psi).T)
-    np.add.at(apart, cluster, (unit * _psi(left_out, objective)).T)
-    by_cluster = bread @ (apart.T @ apart) @ bread * ((groups - 1) / groups / slope**2)
-    inner = bread * noise if groups == runs else by_cluster
-    inflation = float(np.linalg.norm(apart) / max(float(np.linalg.norm(fitted)), 1e-300))
-    covariance = np.zeros((len(free), len(free)))
+    scores = np.zeros((groups, count))
+    np.add.at(scores, cluster, (unit * _psi(left_out, objective)).T)
+    alone = groups == runs
+    apart = bread @ (scores.T @ scores) @ bread * ((1.0 if alone else (groups - 1) / groups) / slope**2)
+    inner = bread * noise if alone else apart
+    covariance, uneven = np.zeros((2, len(free), len(free)))
     covariance[np.ix_(free, free)] = inner / np.outer(length, length)
-    return Spread(covariance, leverage, left_out, slope, noise, max(inflation, 1.0), freedom)
+    uneven[np.ix_(free, free)] = apart / np.outer(length, length)
+    noises = np.full(len(free), noise)
+    noises[free] = np.diag(inner) / np.maximum(np.diag(bread), 1e-300)
+    return Spread(covariance, uneven, noises, leverage, left_out, slope, noise, freedom)
 
 
 def _without_clusters(r: Floats, unit: Floats, bread: Floats, cluster: NDArray[np.intp]) -> Floats:
