@@ -73,6 +73,21 @@ def test_a_training_that_cannot_be_finished_ends_after_the_step_that_tells_its_c
     assert refused.value.asked == 4 * STEP
 
 
+@pytest.mark.parametrize(("budget_s", "steps"), [(150.0, 5), (135.0, 2)])
+def test_the_time_to_come_is_told_by_the_second_step(monkeypatch, budget_s, steps):
+    """The first one, which is counted, takes 100 s here, each other one 10 s: 140 s in all."""
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    problem, done = original(Meter([Budget("wall_s", budget_s)])), []
+    try:
+        for i in problem.repeat(5):
+            now[0] += 10.0 if i else 100.0
+            done.append(i)
+    except BudgetExhausted as refused:
+        assert (refused.spent, refused.asked) == (110.0, 30.0)
+    assert len(done) == steps
+
+
 def test_work_inside_work_is_charged_once():
     problem = original()
     with problem.spending("tune"):

@@ -233,7 +233,8 @@ class Original:
         """0, 1, ... `times` - 1 for steps that are alike: the first one is counted, and each is charged as much.
 
         Counting every operator of a long training would take longer than the training itself. And what cannot be
-        finished is not begun: after the first step all that are to come must fit.
+        finished is not begun: after the first step all that are to come must fit, in time and energy after the second,
+        as counting makes the first one several times as long.
 
         Raises:
             BudgetExhausted: the steps to come would exceed a budget, and were not begun; or the next one would.
@@ -243,9 +244,11 @@ class Original:
         with self.spending(role):
             counted = cast(OpMeter, self._counting)
             yield 0
-        step, energy = counted.cost, EnergyMeter()
+        step, energy = replace(counted.cost, wall_s=0.0, joules=0.0), EnergyMeter()
         self.meter.admit(step.times(times - 1)).release()
         for i in range(1, times):
+            if i == 2:
+                self.meter.admit(step.times(times - i)).release()
             hold = self.meter.admit(step)
             started, busy = time.perf_counter(), time.process_time()
             with self._inside(counted):
