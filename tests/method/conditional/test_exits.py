@@ -76,6 +76,15 @@ def test_the_models_own_last_layers_are_used_where_they_fit():
     assert torch.equal(whole(last), model.trunk(x))
 
 
+@pytest.mark.parametrize(("end", "at_zero"), [(nn.Sigmoid(), 0.5), (nn.Softmax(1), 1 / K), (nn.Identity(), 0.0)])
+def test_heads_end_as_the_model_does(end, at_zero):
+    """Heads start as maps to zero; a loss of probabilities must get probabilities from them too."""
+    net = nn.Sequential(*(nn.Sequential(nn.Linear(D, D), nn.Tanh()) for _ in range(3)), nn.Linear(D, K), end)
+    x = torch.randn(B, D)
+    heads = build_heads(net, find_chain(net, (x[:1],)), [0], (x,))
+    assert torch.allclose(heads[0](heads[0].features(x)), torch.full((B, K), at_zero))
+
+
 @pytest.mark.parametrize("pooled", [True, False])
 def test_else_a_linear_head_has_the_outputs_shape(pooled):
     x = torch.randn(B, T, D)

@@ -9,7 +9,7 @@ from typing import final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from isoflop.cost import Meter
@@ -43,7 +43,7 @@ class Gate(Rule):
 
     def __init__(self, hidden: Tensor, depths: int, channels_first: bool) -> None:
         super().__init__()
-        self.net = PooledHead(hidden, hidden.new_zeros(len(hidden), depths), channels_first)
+        self.net = PooledHead(hidden, hidden.new_zeros(len(hidden), depths), channels_first, nn.Identity())
 
     def forward(self, path: Path) -> Tensor:
         """1 for those of B examples whose exit has been reached, else 0 [B]."""

@@ -17,6 +17,7 @@ from isoflop.method.shrink import Conditional, Data, Original, Output, Refused
 
 _GRID = 4  # cells that a picture or a series is averaged into, along each axis
 _NEVER = math.inf
+_ENDS = (nn.Sigmoid, nn.Softmax, nn.LogSoftmax, nn.Tanh, nn.Softplus, nn.ReLU)  # what models end with
 
 
 class Head(nn.Module):
@@ -34,11 +35,12 @@ class PooledHead(Head):
         hidden: of some examples [B, C, ...], [B, T, D] or [B, D].
         output: of the same [B, ...].
         channels_first: whether channels are the second dimension of `hidden` or the last.
+        end: what the model itself does last, such as a sigmoid.
     """
 
-    def __init__(self, hidden: Tensor, output: Tensor, channels_first: bool) -> None:
+    def __init__(self, hidden: Tensor, output: Tensor, channels_first: bool, end: nn.Module) -> None:
         super().__init__()
-        self.channels_first, self.shape = channels_first, tuple(output.shape[1:])
+        self.channels_first, self.shape, self.end = channels_first, tuple(output.shape[1:]), end
         kept = self.features(hidden)
         self.norm, self.map = Standard(kept), _silent(kept.shape[1], math.prod(self.shape))
 
@@ -55,7 +57,7 @@ class PooledHead(Head):
 
     def forward(self, kept: Tensor) -> Tensor:
         """Features [B, F] to outputs [B, ...]."""
-        return self.map(self.norm(kept)).reshape(len(kept), *self.shape)
+        return self.end(self.map(self.norm(kept)).reshape(len(kept), *self.shape))
 
 
 class PlaceHead(Head):
@@ -65,11 +67,12 @@ class PlaceHead(Head):
         hidden: of some examples [B, T, D], or [B, C, ...] with channels first.
         output: of the same, with one answer a place: [B, T, K], or [B, K, ...].
         channels_first: whether channels are the second dimension of both or the last.
+        end: what the model itself does last, such as a sigmoid.
     """
 
-    def __init__(self, hidden: Tensor, output: Tensor, channels_first: bool) -> None:
+    def __init__(self, hidden: Tensor, output: Tensor, channels_first: bool, end: nn.Module) -> None:
         super().__init__()
-        self.channels_first, self.size = channels_first, tuple(output.shape[2:])
+        self.channels_first, self.size, self.end = channels_first, tuple(output.shape[2:]), end
         kept = self.features(hidden)
         self.norm = Standard(kept.flatten(0, -2))
         self.map = _silent(kept.shape[-1], output.shape[1 if channels_first else -1])
@@ -82,11 +85,11 @@ class PlaceHead(Head):
         """Features [B, ..., D] to outputs, brought to their size where that differs."""
         out = self.map(self.norm(kept))
         if not self.channels_first:
-            return out
+            return self.end(out)
         out = out.movedim(-1, 1)
-        if tuple(out.shape[2:]) == self.size:
-            return out
-        return F.interpolate(out, self.size, mode="linear" if len(self.size) == 1 else "bilinear")
+        if tuple(out.shape[2:]) != self.size:
+            out = F.interpolate(out, self.size, mode="linear" if len(self.size) == 1 else "bilinear")
+        return self.end(out)
 
 
 class TailHead(Head):
@@ -418,18 +421,18 @@ def build_heads(module: nn.Module, chain: Chain, places: Sequence[int], inputs: 
     """
     names = [chain.blocks[i] for i in places]
     seen = look(module, names, chain.blocks[-1], inputs)
-    tail = own_tail(module, chain, inputs, seen)
-    return [_head(module.get_submodule(name), h, seen, tail) for name, h in zip(names, seen.hidden, strict=True)]
+    tail, end = own_tail(module, chain, inputs, seen), own_end(module, inputs)
+    return [_head(module.get_submodule(name), h, seen, tail, end) for name, h in zip(names, seen.hidden, strict=True)]
 
 
-def _head(block: nn.Module, hidden: Tensor, seen: Look, tail: list[nn.Module] | None) -> Head:
+def _head(block: nn.Module, hidden: Tensor, seen: Look, tail: list[nn.Module] | None, end: nn.Module) -> Head:
     output = seen.output
     if tail is not None and hidden.ndim >= 2 and hidden.shape[1:] == seen.last.shape[1:] and not _convolves(block):
         return TailHead(hidden.shape[-1], tail)
     first = hidden.ndim > 3 or (hidden.ndim == 3 and _convolves(block))
     if hidden.ndim == output.ndim >= 3 and (first or hidden.shape[1:-1] == output.shape[1:-1]):
-        return PlaceHead(hidden, output, first)
-    return PooledHead(hidden, output, first)
+        return PlaceHead(hidden, output, first, end)
+    return PooledHead(hidden, output, first, end)
 
 
 def _convolves(block: nn.Module) -> bool:
@@ -465,6 +468,25 @@ def own_tail(module: nn.Module, chain: Chain, inputs: Sequence[Tensor], seen: Lo
         return None
     fits = isinstance(out, Tensor) and out.shape == seen.output.shape
     return parts if fits and torch.allclose(out, seen.output, rtol=1e-4, atol=1e-5) else None
+
+
+def own_end(module: nn.Module, inputs: Sequence[Tensor]) -> nn.Module:
+    """The activation that writes the model's output: losses expect what has gone through it; nothing without one."""
+    wrote: dict[int, nn.Module] = {}
+    alive: list[object] = []  # so that no address is used again
+
+    def visitor(part: nn.Module, _: object, out: object) -> None:
+        alive.append(out)
+        wrote[id(out)] = part
+
+    ends = [part for part in submodules(module).values() if isinstance(part, _ENDS)]
+    handles = [part.register_forward_hook(visitor) for part in ends]
+    try:
+        with torch.no_grad():
+            return wrote.get(id(module(*inputs)), nn.Identity())
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _within(name: str, chain: Chain) -> bool:
