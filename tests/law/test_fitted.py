@@ -15,6 +15,7 @@ from isoflop.law.fit import Uncertainty, fit_arrays
 from isoflop.law.fitted import Fit, load
 from isoflop.law.kaplan import Kaplan
 from isoflop.law.log_linear import LogLinear
+from isoflop.law.power import Power
 from isoflop.law.power_floor import PowerFloor
 from isoflop.law.spend import optimum
 
@@ -142,6 +143,18 @@ def test_refits_have_the_size_of_fits_without_a_run():
     assert again.low == pytest.approx(there.low, rel=1e-4), "whatever the units"
     exact = replace(fit, draws=np.tile(fit.theta, (10, 1)))
     assert np.array_equal(exact.draws_of("bootstrap"), exact.draws), "runs without noise"
+
+
+def test_refits_see_under_hubers_loss_that_some_runs_are_noisier():
+    law = Power()
+    x, truth = law.example()
+    noise = np.where(np.arange(20) < 5, 0.012, 0.003) * np.random.default_rng(31).standard_normal((20, 20))
+    widths: list[list[float]] = []
+    for own in noise:
+        fit = fit_arrays(law, x, law.value(*x, **truth) * np.exp(own), uncertainty=Uncertainty(draws=200))
+        widths.append([e.high - e.low for by in ("bootstrap", "covariance") for e in fit.parameters(by=by)[1:]])
+    wide, even = np.median(widths, axis=0)
+    assert wide > 1.1 * even
 
 
 def test_bootstrap_intervals_need_draws():

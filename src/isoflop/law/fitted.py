@@ -237,10 +237,15 @@ class Fit:
             return self._student_draws
         if not len(self.draws):
             raise ValueError("this fit has no bootstrap draws: fit again with Uncertainty(draws=1000)")
-        # Refits show the shape. Each is pulled to its runs as the fit was, so their size is that of fits without a run.
-        moves = _of_size(self.draws - self.theta, self.spread.uneven, self._free)
-        wide = _student(self.spread.freedom, len(self.draws))
-        return np.clip(self.theta + wide[:, None] * moves, *self.law.bounds())
+        # Each refit is pulled to its runs as the fit was, so they spread too little.
+        moves = self.draws - self.theta
+        if self.objective.kind == "least_squares":
+            wide = _student(self.spread.freedom, len(moves))[:, None]
+            moves = wide * _of_size(moves, self.spread.uneven, self._free)
+        else:
+            # Few runs lie where these losses are curved, fewer where noise is large: only the refits' own size knows.
+            moves = self.spread.inflation * moves
+        return np.clip(self.theta + moves, *self.law.bounds())
 
     @cached_property
     def _student_draws(self) -> Floats:

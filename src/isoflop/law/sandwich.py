@@ -30,6 +30,7 @@ class Spread:
         left_out: residual of each run had it, or its cluster, not been fitted (M), to first order.
         slope: mean derivative of the loss's derivative, 1 for least squares.
         noise: variance that a run's error has for the estimate: sigma^2 for least squares.
+        inflation: by how much the fit has shrunk the scores of runs or clusters, and so what refits spread (factor).
         freedom: of Student's t for the intervals (count).
     """
 
@@ -40,6 +41,7 @@ class Spread:
     left_out: Floats
     slope: float
     noise: float
+    inflation: float
     freedom: int
 
 
@@ -69,8 +71,10 @@ def spread(r: Floats, jac: Floats, free: NDArray[np.bool_], cluster: NDArray[np.
     slope = _slope(left_out, objective)
     psi = _psi(r, objective)
     noise = float(psi @ psi) / max(runs - count, 1) / slope**2
-    scores = np.zeros((groups, count))
+    fitted, scores = np.zeros((2, groups, count))
+    np.add.at(fitted, cluster, (unit * psi).T)
     np.add.at(scores, cluster, (unit * _psi(left_out, objective)).T)
+    inflation = max(float(np.linalg.norm(scores)) / max(float(np.linalg.norm(fitted)), 1e-300), 1.0)
     alone = groups == runs
     apart = bread @ (scores.T @ scores) @ bread * ((1.0 if alone else (groups - 1) / groups) / slope**2)
     inner = bread * noise if alone else apart
@@ -79,7 +83,7 @@ def spread(r: Floats, jac: Floats, free: NDArray[np.bool_], cluster: NDArray[np.
     uneven[np.ix_(free, free)] = apart / np.outer(length, length)
     noises = np.full(len(free), noise)
     noises[free] = np.diag(inner) / np.maximum(np.diag(bread), 1e-300)
-    return Spread(covariance, uneven, noises, leverage, left_out, slope, noise, freedom)
+    return Spread(covariance, uneven, noises, leverage, left_out, slope, noise, inflation, freedom)
 
 
 def _without_clusters(r: Floats, unit: Floats, bread: Floats, cluster: NDArray[np.intp]) -> Floats:
