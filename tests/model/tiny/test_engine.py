@@ -8,6 +8,7 @@ from isoflop.cost import in_sequence
 from isoflop.model.base import Sampling
 from isoflop.model.tiny.decoder import Decoder, architecture_for
 from isoflop.model.tiny.engine import Engine, Job, Network, scored, uniforms
+from isoflop.model.tiny.kernel import PAGE
 
 torch.set_num_threads(1)
 
@@ -174,7 +175,7 @@ def test_a_job_that_comes_while_others_are_taken_in_waits_for_the_next_step(monk
     monkeypatch.setattr(Network, "read", read_slowly)
     (samples,), _ = drawn(engine, job("1:", range(4)))
     assert len(samples) == 4
-    assert len(engine._free) == 17 * (-(-A.context // 16) + 1)  # every page was given back
+    assert len(engine._free) == 17 * (-(-A.context // PAGE) + 1)  # every page was given back
 
 
 def test_the_longest_response_ends_with_the_context():

@@ -17,7 +17,7 @@ from isoflop.cost import Cost
 from isoflop.cost.energy import EnergyMeter
 from isoflop.model.base import FinishReason, Sample, Sampling
 from isoflop.model.tiny.decoder import PAD, Block, Decoder
-from isoflop.model.tiny.kernel import LANES, TILE, Floats, Ints, Rows, Weights, aligned, draw, forward, panels
+from isoflop.model.tiny.kernel import LANES, PAGE, TILE, Floats, Ints, Rows, Weights, aligned, draw, forward, panels
 
 _NUMBER_BYTES = 4
 _ROWS_A_THREAD = 32  # fewer are not worth a thread
@@ -76,7 +76,7 @@ class Network:
 
     Args:
         decoder: the network.
-        pages: of 16 tokens, to keep keys and values in (count).
+        pages: of 8 tokens, to keep keys and values in (count).
         threads: to compute with (count).
     """
 
@@ -88,7 +88,7 @@ class Network:
             self._weights = _arranged(decoder)
             signed = torch.cat([-decoder.sin[:, : LANES // 2], decoder.sin[:, LANES // 2 :]], -1)
             self._turns: Floats = torch.cat([decoder.cos, signed], -1).numpy()
-        shape = a.layers, pages, a.kv_heads, 2 * LANES * LANES
+        shape = a.layers, pages, 2, a.kv_heads, PAGE * LANES
         self._cache: Floats = aligned(1, prod(shape)).reshape(shape)
         self._columns = self._weights.head.shape[0] * self._weights.head.shape[2]
         self._threads = threads
@@ -160,7 +160,7 @@ def _arranged(decoder: Decoder) -> Weights:
 
 def _pages(tokens: int) -> int:
     """How many pages so many tokens fill (count)."""
-    return -(-tokens // LANES)
+    return -(-tokens // PAGE)
 
 
 @dataclass

@@ -15,7 +15,7 @@ on AVX-512, two on AVX2, four on NEON. The first half of this file is that type,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
@@ -31,7 +31,9 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 LANES = 16
-"""Floats that are computed together; also the width of a head and the tokens of a page."""
+"""Floats that are computed together; also the width of a head."""
+PAGE = LANES // 2
+"""Tokens of a page."""
 TILE, VECTORS = (8, 3) if binding.get_host_cpu_features().get("avx512f", False) else (6, 1)
 """Rows and Lanes of columns of a matrix product that are computed together: their sums must fit the registers."""
 BLOCK = 8 * TILE
@@ -156,59 +158,129 @@ def larger(_: Any, x: Any, y: Any) -> Any:
     return _lanes(_lanes, _lanes), lambda c, b, s, a: _called(b, "maxnum", *a)
 
 
+def _chosen(b: Any, x: Any, y: Any, places: Sequence[int]) -> Any:
+    """Lanes of x (places 0 to 15) and y (16 to 31)."""
+    return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(_INT, len(places)), list(places)))
+
+
+def _folded(b: Any, x: Any, combine: Callable[[Any, Any], Any], width: int) -> Any:
+    """Each `width` lanes combined, in every one of them, as a tree whose order is fixed."""
+    for half in (half for half in (8, 4, 2, 1) if half < width):
+        x = combine(x, _chosen(b, x, x, [i - i % width + (i + half) % width for i in range(LANES)]))
+    return x
+
+
 @instruction
 def rotated(_: Any, x: Any) -> Any:
     """The lanes 8 to 15, then 0 to 7."""
-    order = ir.Constant(_INTS, [(i + LANES // 2) % LANES for i in range(LANES)])
-    return _lanes(_lanes), lambda c, b, s, a: b.shuffle_vector(a[0], ir.Constant(_VECTOR, ir.Undefined), order)
-
-
-def _folded(b: Any, x: Any, combine: Callable[[Any, Any], Any]) -> Any:
-    """All lanes combined, as a tree whose order is fixed."""
-    for half in (8, 4, 2, 1):
-        order = ir.Constant(_INTS, [(i + half) % LANES for i in range(LANES)])
-        x = combine(x, b.shuffle_vector(x, ir.Constant(_VECTOR, ir.Undefined), order))
-    return b.extract_element(x, ir.Constant(_INT, 0))
+    places = [(i + LANES // 2) % LANES for i in range(LANES)]
+    return _lanes(_lanes), lambda c, b, s, a: _chosen(b, a[0], a[0], places)
 
 
 @instruction
 def total(_: Any, x: Any) -> Any:
     """The sum of all lanes."""
-    return types.float32(_lanes), lambda c, b, s, a: _folded(b, a[0], b.fadd)
+
+    def generate(c: Any, b: Any, s: Any, a: Any) -> Any:
+        return b.extract_element(_folded(b, a[0], b.fadd, LANES), ir.Constant(_INT, 0))
+
+    return types.float32(_lanes), generate
 
 
 @instruction
-def largest(_: Any, x: Any) -> Any:
-    """The largest lane."""
-    return types.float32(_lanes), lambda c, b, s, a: _folded(b, a[0], lambda x, y: _called(b, "maxnum", x, y))
+def totals(_: Any, x: Any) -> Any:
+    """The sum of the lanes 0 to 7, eight times, then that of the others."""
+    return _lanes(_lanes), lambda c, b, s, a: _folded(b, a[0], b.fadd, LANES // 2)
+
+
+@instruction
+def tops(_: Any, x: Any) -> Any:
+    """The largest of the lanes 0 to 7, eight times, then that of the others."""
+    return _lanes(_lanes), lambda c, b, s, a: _folded(b, a[0], lambda x, y: _called(b, "maxnum", x, y), LANES // 2)
 
 
 @instruction
 def first(_: Any, x: Any, count: Any, other: Any) -> Any:
-    """The first `count` lanes, and `other` in the rest."""
+    """The first `count` of the lanes 0 to 7 and of the others, and `other` in the rest."""
 
     def generate(c: Any, b: Any, s: Any, a: Any) -> Any:
         count = _repeated(b, b.trunc(a[1], _INT), _INTS)
-        kept = b.icmp_signed("<", ir.Constant(_INTS, list(range(LANES))), count)
+        kept = b.icmp_signed("<", ir.Constant(_INTS, [i % (LANES // 2) for i in range(LANES)]), count)
         return b.select(kept, a[0], _repeated(b, a[2], _VECTOR))
 
     return _lanes(_lanes, types.intp, types.float32), generate
 
 
 @instruction
-def exp(_: Any, x: Any) -> Any:
-    """e to the x, for x up to 88, to 2e-7: two to the whole part by the exponent's bits, a polynomial for the rest."""
+def store_quarters(_: Any, array: Any, at: Any, x: Any) -> Any:
+    """Put the lanes 0 to 3 into array[at : at + 4], the next four 16 places on, and so on."""
 
     def generate(c: Any, b: Any, s: Any, a: Any) -> Any:
-        x = _called(b, "maxnum", a[0], _constant(-87.0))
-        whole = _called(b, "rint", b.fmul(x, _constant(1.4426950408889634)))
+        start = _data(c, b, s.args[0], a[0], a[1])
+        for quarter in range(0, LANES, 4):
+            four = _chosen(b, a[2], a[2], range(quarter, quarter + 4))
+            address = b.gep(start, [ir.Constant(a[1].type, quarter // 4 * LANES)])
+            b.store(four, b.bitcast(address, four.type.as_pointer())).align = 4
+        return c.get_dummy_value()
+
+    return types.void(array, types.intp, _lanes), generate
+
+
+@instruction
+def scores(_: Any, one: Any, two: Any, cache: Any, at: Any) -> Any:
+    """Products of two queries with the keys of a page: the eight of the one, then those of the other."""
+
+    def generate(c: Any, b: Any, s: Any, a: Any) -> Any:
+        def neighbours_added(x: Any, y: Any) -> Any:
+            """In each four lanes two sums of x, then two of y."""
+            even = [four + i for four in range(0, LANES, 4) for i in (0, 2, LANES, LANES + 2)]
+            return b.fadd(_chosen(b, x, y, even), _chosen(b, x, y, [i + 1 for i in even]))
+
+        keys, found = _data(c, b, s.args[2], a[2], a[3]), list[Any]()
+        for query in a[:2]:
+            quarters = [_chosen(b, query, query, [q + i % 4 for i in range(LANES)]) for q in range(0, LANES, 4)]
+            sums = [_constant(0.0)] * 2  # four for each of four tokens
+            for i in range(8):
+                key = _loaded(b, b.gep(keys, [ir.Constant(a[3].type, i * LANES)]))
+                sums[i // 4] = _called(b, "fma", quarters[i % 4], key, sums[i // 4])
+            found.append(neighbours_added(*sums))
+        both = neighbours_added(*found)  # in each four lanes: token i for one, token i + 4, i for two, i + 4
+        return _chosen(b, both, both, [t % 4 * 4 + t // 4 + query for query in (0, 2) for t in range(PAGE)])
+
+    return _lanes(_lanes, _lanes, cache, types.intp), generate
+
+
+@instruction
+def fetch(_: Any, array: Any, at: Any) -> Any:
+    """Have the cache line of array[at] brought near."""
+
+    def generate(c: Any, b: Any, s: Any, a: Any) -> Any:
+        address = b.bitcast(_data(c, b, s.args[0], a[0], a[1]), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [address.type, _INT, _INT, _INT])
+        call = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0i8")
+        b.call(call, [address, *(ir.Constant(_INT, i) for i in (0, 3, 1))])  # to read, to keep, data
+        return c.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
+@instruction
+def exp(_: Any, x: Any) -> Any:
+    """e to the x to 2e-7, 0 below -88, at most e to the 88: two to the whole part by the exponent's bits, a polynomial
+    for the rest."""
+
+    def generate(c: Any, b: Any, s: Any, a: Any) -> Any:
+        x = _called(b, "minnum", _called(b, "maxnum", a[0], _constant(-88.1)), _constant(88.0))
+        shift = _constant(1.5 * 2**23 + 127)  # what is added to it is rounded, and in its lowest bits
+        shifted = _called(b, "fma", x, _constant(1.4426950408889634), shift)
+        whole = b.fsub(shifted, shift)
         rest = _called(b, "fma", whole, _constant(-0.693145751953125), x)
         rest = _called(b, "fma", whole, _constant(-1.428606765330187e-06), rest)
         p = _constant(1 / 720)
         for coefficient in (1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0):
             p = _called(b, "fma", p, rest, _constant(coefficient))
-        power = b.add(b.fptosi(whole, _INTS), ir.Constant(_INTS, [127] * LANES))
-        return b.fmul(p, b.bitcast(b.shl(power, ir.Constant(_INTS, [23] * LANES)), _VECTOR))
+        power = b.shl(b.bitcast(shifted, _INTS), ir.Constant(_INTS, [23] * LANES))
+        return b.fmul(p, b.bitcast(power, _VECTOR))
 
     return _lanes(_lanes), generate
 
@@ -276,7 +348,7 @@ class Weights(NamedTuple):
 class Rows(NamedTuple):
     """B tokens, each the newest of its sequence as far as its row is concerned.
 
-    A sequence's keys and values are in pages of 16 tokens: those of its prompt, shared by all that continue it, and
+    A sequence's keys and values are in pages of 8 tokens: those of its prompt, shared by all that continue it, and
     then its own. Rows of one sequence in one pass see each other's.
 
     Args:
@@ -354,86 +426,116 @@ def _gated(gate_up: Floats, y: Floats) -> None:
 
 
 @compiled
-def _keep(qkv: Floats, rows: Rows, cache: Floats, heads: int) -> None:
-    """Turn queries and keys by their positions, and put keys and values of a layer where the pages have them.
+def _newest(rows: Rows, b: int) -> tuple[int, int]:
+    """The page of a row's token and its place there."""
+    own = rows.own[b] - 1
+    return rows.pages[b, (rows.shared[b] + PAGE - 1) // PAGE + own // PAGE], own % PAGE
 
-    A page of a head is its keys [16 of the width, 16 tokens], then its values [16 tokens, 16 of the width].
-    """
-    (B, N), kv_heads = qkv.shape, cache.shape[1]
+
+@compiled
+def _keep(qkv: Floats, rows: Rows, cache: Floats, heads: int) -> None:
+    """Turn queries and keys by their positions, and put keys and values of a layer where the pages have them."""
+    (B, N), kv_heads = qkv.shape, cache.shape[2]
     qkv_, turns_, cache_ = qkv.reshape(-1), rows.turns.reshape(-1), cache.reshape(-1)
     for b in range(B):
         cos, sin = load(turns_, b * 2 * LANES), load(turns_, b * 2 * LANES + LANES)
         for at in range(b * N, b * N + (heads + kv_heads) * LANES, LANES):
             x = load(qkv_, at)
             store(qkv_, at, fma(rotated(x), sin, mul(x, cos)))
-        own = rows.own[b] - 1
-        page = rows.pages[b, (rows.shared[b] + LANES - 1) // LANES + own // LANES]
+        page, t = _newest(rows, b)
         for g in range(kv_heads):
-            to, key = (page * kv_heads + g) * 2 * LANES * LANES, b * N + (heads + g) * LANES
-            for d in range(LANES):
-                cache_[to + d * LANES + own % LANES] = qkv_[key + d]
-            store(cache_, to + (LANES + own % LANES) * LANES, load(qkv_, key + kv_heads * LANES))
+            keys, key = (page * 2 * kv_heads + g) * PAGE * LANES, b * N + (heads + g) * LANES
+            store_quarters(cache_, keys + t // 4 * 4 * LANES + t % 4 * 4, load(qkv_, key))
+            store(cache_, keys + (kv_heads * PAGE + t) * LANES, load(qkv_, key + kv_heads * LANES))
 
 
 @compiled
-def _attend(qkv: Floats, rows: Rows, cache: Floats, heads: int, out: Floats) -> None:
+def _fetch(rows: Rows, b: int, cache: Floats) -> None:
+    """Have the lines brought near that `_keep` will write for a row; to wait for them there takes longer."""
+    kv_heads, cache_ = cache.shape[2], cache.reshape(-1)
+    page, t = _newest(rows, b)
+    for g in range(kv_heads):
+        keys = (page * 2 * kv_heads + g) * PAGE * LANES
+        for quarter in range(4):
+            fetch(cache_, keys + (t // 4 * 4 + quarter) * LANES)
+        fetch(cache_, keys + (kv_heads * PAGE + t) * LANES)
+
+
+@compiled
+def _pair(pair: int, heads: int, kv_heads: int) -> tuple[int, int, int]:
+    """Two query heads that share keys and values, and those; a last one that is left over is a pair with itself."""
+    group = heads // kv_heads
+    g = pair // ((group + 1) // 2)
+    one = g * group + pair % ((group + 1) // 2) * 2
+    return one, min(one + 1, (g + 1) * group - 1), g
+
+
+@compiled
+def _attend(qkv: Floats, rows: Rows, cache: Floats, out: Floats, after: tuple[Rows, Floats]) -> None:
     """What each row's heads gather from the tokens that it sees, itself included, into out [B, heads * 16].
 
-    Heads that share keys and values go in pairs, a last one that is left over with itself: what is loaded serves two,
-    and neither waits for the other's last addition.
+    Heads go in pairs, so that what is loaded serves two; lanes 0 to 7 are of the one, the others of the other. Each
+    stage is done for all pairs, as a pair's own stages wait for each other. Meanwhile the lines come that the rows
+    `after` these will write.
     """
-    (B, N), kv_heads, P = qkv.shape, cache.shape[1], rows.pages.shape[1]
-    qkv_, cache_, out_, group = qkv.reshape(-1), cache.reshape(-1), out.reshape(-1), heads // kv_heads
-    weights = _aligned(2, P * LANES).reshape(-1)
-    starts, counts = np.empty(P, np.int64), np.empty(P, np.int64)
-    zero, low = splat(np.float32(0)), splat(_LOW)
+    (B, N), heads, kv_heads, P = qkv.shape, out.shape[1] // LANES, cache.shape[2], rows.pages.shape[1]
+    qkv_, cache_, out_, pairs = (
+        qkv.reshape(-1),
+        cache.reshape(-1),
+        out.reshape(-1),
+        kv_heads * ((heads // kv_heads + 1) // 2),
+    )
+    weights, scales = _aligned(pairs, P * LANES).reshape(-1), _aligned(pairs, LANES).reshape(-1)
+    zero = splat(np.float32(0))
     for b in range(B):
-        before = (rows.shared[b] + LANES - 1) // LANES
-        pages = before + (rows.own[b] + LANES - 1) // LANES
-        for p in range(pages):
-            left = rows.shared[b] - p * LANES if p < before else rows.own[b] - (p - before) * LANES
-            counts[p] = min(left, LANES)
-            starts[p] = rows.pages[b, p] * kv_heads * 2 * LANES * LANES
-        for pair in range(kv_heads * ((group + 1) // 2)):
-            g = pair // ((group + 1) // 2)
-            one = g * group + pair % ((group + 1) // 2) * 2
-            two = min(one + 1, (g + 1) * group - 1)
-            query, other = b * N + one * LANES, b * N + two * LANES
-            top, other_top = low, low
+        if b < len(after[0].tokens):
+            _fetch(after[0], b, after[1])
+        before = (rows.shared[b] + PAGE - 1) // PAGE
+        pages = before + (rows.own[b] + PAGE - 1) // PAGE
+        for pair in range(pairs):
+            one, two, g = _pair(pair, heads, kv_heads)
+            query, other, top = load(qkv_, b * N + one * LANES), load(qkv_, b * N + two * LANES), splat(_LOW)
             for p in range(pages):
-                keys = starts[p] + g * 2 * LANES * LANES
-                even, odd, other_even, other_odd = zero, zero, zero, zero
-                for d in range(0, LANES, 2):
-                    key, next_key = load(cache_, keys + d * LANES), load(cache_, keys + (d + 1) * LANES)
-                    even, odd = fma(spread(qkv_, query + d), key, even), fma(spread(qkv_, query + d + 1), next_key, odd)
-                    other_even = fma(spread(qkv_, other + d), key, other_even)
-                    other_odd = fma(spread(qkv_, other + d + 1), next_key, other_odd)
-                scores, other_scores = add(even, odd), add(other_even, other_odd)
-                scores, other_scores = first(scores, counts[p], _LOW), first(other_scores, counts[p], _LOW)
-                top, other_top = larger(top, scores), larger(other_top, other_scores)
-                store(weights, p * 2 * LANES, scores)
-                store(weights, (p * 2 + 1) * LANES, other_scores)
-            top, other_top = splat(largest(top)), splat(largest(other_top))
-            sums, other_sums = zero, zero
+                there = rows.shared[b] - p * PAGE if p < before else rows.own[b] - (p - before) * PAGE
+                found = scores(query, other, cache_, (rows.pages[b, p] * 2 * kv_heads + g) * PAGE * LANES)
+                found = first(found, there, _LOW)
+                top = larger(top, found)
+                store(weights, (pair * P + p) * LANES, found)
+            store(scales, pair * LANES, top)
+        for pair in range(pairs):
+            top, sums = tops(load(scales, pair * LANES)), zero
+            for at in range(pair * P * LANES, (pair * P + pages) * LANES, LANES):
+                weight = exp(sub(load(weights, at), top))
+                sums = add(sums, weight)
+                store(weights, at, weight)
+            store(scales, pair * LANES, div(splat(np.float32(1)), totals(sums)))
+        for pair in range(pairs):
+            one, two, g = _pair(pair, heads, kv_heads)
             even, odd, other_even, other_odd = zero, zero, zero, zero
             for p in range(pages):
-                at, values = p * 2 * LANES, starts[p] + (g * 2 + 1) * LANES * LANES
-                weight = first(exp(sub(load(weights, at), top)), counts[p], np.float32(0))
-                other_weight = first(exp(sub(load(weights, at + LANES), other_top)), counts[p], np.float32(0))
-                sums, other_sums = add(sums, weight), add(other_sums, other_weight)
-                store(weights, at, weight)
-                store(weights, at + LANES, other_weight)
-                half = LANES // 2  # or whole: more lengths would cost mispredicted branches; what is not there weighs 0
-                for t in range(0, (counts[p] + half - 1) // half * half, 2):
+                at, values = (pair * P + p) * LANES, ((rows.pages[b, p] * 2 + 1) * kv_heads + g) * PAGE * LANES
+                for t in range(
+                    0, PAGE, 2
+                ):  # what is not there weighs 0: other lengths would cost mispredicted branches
                     value, next_value = load(cache_, values + t * LANES), load(cache_, values + (t + 1) * LANES)
-                    even, odd = (
-                        fma(spread(weights, at + t), value, even),
-                        fma(spread(weights, at + t + 1), next_value, odd),
-                    )
-                    other_even = fma(spread(weights, at + LANES + t), value, other_even)
-                    other_odd = fma(spread(weights, at + LANES + t + 1), next_value, other_odd)
-            store(out_, (b * heads + one) * LANES, div(add(even, odd), splat(total(sums))))
-            store(out_, (b * heads + two) * LANES, div(add(other_even, other_odd), splat(total(other_sums))))
+                    even = fma(spread(weights, at + t), value, even)
+                    odd = fma(spread(weights, at + t + 1), next_value, odd)
+                    other_even = fma(spread(weights, at + PAGE + t), value, other_even)
+                    other_odd = fma(spread(weights, at + PAGE + t + 1), next_value, other_odd)
+            store(out_, (b * heads + one) * LANES, mul(add(even, odd), spread(scales, pair * LANES)))
+            store(out_, (b * heads + two) * LANES, mul(add(other_even, other_odd), spread(scales, pair * LANES + PAGE)))
+
+
+@compiled
+def _part(rows: Rows, start: int, stop: int) -> Rows:
+    """Some rows of a batch."""
+    return Rows(
+        rows.tokens[start:stop],
+        rows.turns[start:stop],
+        rows.pages[start:stop],
+        rows.shared[start:stop],
+        rows.own[start:stop],
+    )
 
 
 @compiled
@@ -443,33 +545,32 @@ def forward(rows: Rows, weights: Weights, cache: Floats, logits: Floats) -> None
     Args:
         rows: B tokens.
         weights: of L layers of width D.
-        cache: keys and values [L, pages, kv_heads, 2 * 16 * 16].
+        cache: pages of keys, then values, of each layer [L, pages, 2, kv_heads, 8 * 16]. Keys are in quarters, of four
+            tokens each [2, 4 quarters of the width, 4 tokens, 4 of the width]; values are [8 tokens, 16 of the width].
         logits: where those after each row go [B, V or more].
     """
-    B, D, width = len(rows.tokens), weights.embedding.shape[1], LANES * VECTORS
+    B, D, L, width = len(rows.tokens), weights.embedding.shape[1], len(cache), LANES * VECTORS
     x, block = _aligned(B, D), min(B, BLOCK)
     y_, gathered_, hidden_ = _aligned(block, D), _aligned(block, D), _aligned(block, weights.down.shape[2])
     qkv_, stream_ = _aligned(block, weights.qkv.shape[1] * width), _aligned(block, weights.out.shape[1] * width)
     gate_up_ = _aligned(block, weights.gate_up.shape[1] * width)
     for b in range(B):
         x[b] = weights.embedding[rows.tokens[b]]
-    for layer in range(len(cache)):
+    for layer in range(L):
         for start in range(0, B, BLOCK):
             stop = min(start + BLOCK, B)
             n = stop - start
-            now = Rows(
-                rows.tokens[start:stop],
-                rows.turns[start:stop],
-                rows.pages[start:stop],
-                rows.shared[start:stop],
-                rows.own[start:stop],
-            )
+            now = _part(rows, start, stop)
+            if stop < B:
+                after = _part(rows, stop, min(stop + BLOCK, B)), cache[layer]
+            else:
+                after = _part(rows, 0, block), cache[(layer + 1) % L]
             x_, y, gathered, hidden = x[start:stop], y_[:n], gathered_[:n], hidden_[:n]
             qkv, stream, gate_up = qkv_[:n], stream_[:n], gate_up_[:n]
             _normed(x_, y)
             product(y, weights.qkv[layer], qkv)
             _keep(qkv, now, cache[layer], D // LANES)
-            _attend(qkv, now, cache[layer], D // LANES, gathered)
+            _attend(qkv, now, cache[layer], gathered, after)
             product(gathered, weights.out[layer], stream)
             _add(x_, stream)
             _normed(x_, y)
