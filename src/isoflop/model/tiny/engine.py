@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +19,20 @@ from isoflop.cost import Cost
 from isoflop.cost.energy import EnergyMeter
 from isoflop.model.base import FinishReason, Sample, Sampling
 from isoflop.model.tiny.decoder import PAD, Block, Decoder
-from isoflop.model.tiny.kernel import LANES, PAGE, TILE, Floats, Ints, Rows, Weights, aligned, draw, forward, panels
+from isoflop.model.tiny.kernel import (
+    LANES,
+    PAGE,
+    TILE,
+    Floats,
+    Ints,
+    Rows,
+    Slots,
+    Weights,
+    aligned,
+    forward,
+    panels,
+    record,
+)
 
 _NUMBER_BYTES = 4
 _ROWS_A_THREAD = 32  # fewer are not worth a thread
@@ -178,6 +193,15 @@ class _Prompt:
     users: int = 1
 
 
+class _Owner(NamedTuple):
+    """Whose a row is, and what every row had spent when it became theirs."""
+
+    job: Job
+    slot: int
+    moved: float
+    joules: float
+
+
 class Engine:
     """A batch of slots with their keys and values, advanced by one token a step.
 
@@ -198,28 +222,29 @@ class Engine:
         self.weight_bytes = self._shape.params * _NUMBER_BYTES
         self._free = list(range((S + 1) * P))
         self.threads = threads or torch.get_num_threads()
-        self._characters = ("", *a.alphabet)
+        self._characters, self._end = ("", *a.alphabet), a.end
         self._network = Network(decoder, len(self._free), self.threads)
         self.flops_per_s = 1e10
         """Speed of late; a guess before the first token."""
         self._jobs: deque[Job] = deque()
         self._next = 0  # slot of the first job in the queue
         self._prompts: dict[Job, _Prompt] = {}
-        self._owner: list[tuple[Job, int] | None] = [None] * S  # of each row of the following
+        self._owner: list[_Owner | None] = [None] * S  # of each row of the following
         self._pages = np.zeros((S, P), np.int64)
-        self._taken: list[list[int]] = [[] for _ in range(S)]  # the pages that are a row's own
         self._shared = np.zeros(S, np.int64)  # tokens of the prompt
         self._start = np.zeros(S, np.int64)  # position of the first token drawn
-        self._drawn = np.zeros(S, np.int64)
-        self._most = np.zeros(S, np.int64)  # tokens to draw, 0 in a row that is free
-        self._out = np.zeros((S, a.context + 1), np.int64)
-        self._logprob = np.zeros((S, a.context + 1))
-        self._uniform = np.zeros((S, a.context + 1))
-        self._temperature = np.ones(S)
-        self._top_p = np.ones(S)
-        self._may_end = np.zeros((S, a.vocabulary), np.bool_)
-        self._bytes = np.zeros(S)
-        self._joules = np.zeros(S)
+        self._slots = Slots(
+            tokens=np.zeros((S, a.context + 1), np.int64),
+            logprobs=np.zeros((S, a.context + 1)),
+            uniforms=np.zeros((S, a.context + 1)),
+            drawn=np.zeros(S, np.int64),
+            most=np.zeros(S, np.int64),
+            temperature=np.ones(S),
+            top_p=np.ones(S),
+            may_end=np.zeros((S, a.vocabulary), np.bool_),
+        )
+        self._flops = cache(a.shape.flops)
+        self._moved = self._joules = 0.0  # a row's share of the weights' traffic and the energy of all steps so far
         self._energy = EnergyMeter()
         self._busy = time.process_time()
 
@@ -238,10 +263,10 @@ class Engine:
             self._joules_since()  # whatever the process did meanwhile was not for these slots
         if any(job.cancelled for job in self._prompts):
             for row, owner in enumerate(self._owner):
-                if owner is not None and owner[0].cancelled:
+                if owner is not None and owner.job.cancelled:
                     self._leave(row)
         done = self._admit() if self._jobs else []
-        rows = np.flatnonzero(self._most)
+        rows = np.flatnonzero(self._slots.most)
         if len(rows):
             done += self._advance(rows)
         return done
@@ -255,7 +280,7 @@ class Engine:
 
     def _admit(self) -> list[Finished]:
         """Give rows that are free to slots that wait, and draw their first tokens."""
-        free = np.flatnonzero(self._most == 0)
+        free = np.flatnonzero(self._slots.most == 0)
         given, through = list[tuple[Job, range]](), list[Job]()
         places = len(free)
         while self._jobs and (places or self._jobs[0].cancelled):
@@ -300,32 +325,35 @@ class Engine:
 
     def _place(self, job: Job, slots: range, rows: Ints) -> None:
         """Make ready the rows of the next slots of a job."""
-        a, s, prompt = self._a, job.sampling, self._prompts[job]
+        a, s, prompt, state = self._a, job.sampling, self._prompts[job], self._slots
         most = min(s.max_tokens, a.context - job.positions[-1])
         prompt.users += len(slots)
+        self._pages[rows, : len(prompt.pages)] = prompt.pages
+        own = self._take(len(rows) * _pages(most - 1))
+        self._pages[rows, len(prompt.pages) : len(prompt.pages) + _pages(most - 1)] = np.reshape(own, (len(rows), -1))
         for row, slot in zip(rows.tolist(), slots, strict=True):
-            own = self._taken[row] = self._take(_pages(most - 1))
-            self._pages[row, : len(prompt.pages) + len(own)] = prompt.pages + own
-            self._owner[row] = (job, slot)
+            self._owner[row] = _Owner(job, slot, self._moved, self._joules)
         self._shared[rows], self._start[rows] = len(job.prompt), job.positions[-1]
-        self._drawn[rows], self._most[rows] = 0, most
-        self._uniform[rows] = uniforms(job.seeds[slots.start : slots.stop], a.context + 1)
-        self._temperature[rows], self._top_p[rows] = s.temperature, s.top_p
+        state.drawn[rows], state.most[rows] = 0, most
+        state.uniforms[rows, :most] = uniforms(job.seeds[slots.start : slots.stop], most)
+        state.temperature[rows], state.top_p[rows] = s.temperature, s.top_p
         may_end = np.zeros(a.vocabulary, np.bool_)
         may_end[[*(a.encode(text)[-1] for text in _known(a.alphabet, s.stop)), a.end]] = True
-        self._may_end[rows] = may_end
-        self._bytes[rows] = self._joules[rows] = 0
+        state.may_end[rows] = may_end
 
     def _take(self, count: int) -> list[int]:
-        return [self._free.pop() for _ in range(count)]
+        at = len(self._free) - count
+        taken, self._free[at:] = self._free[at:], ()
+        return taken
 
     def _leave(self, row: int) -> None:
         """Give back what a row's slot had."""
         owner = self._owner[row]
         assert owner is not None
-        self._free += self._taken[row]
-        self._owner[row], self._most[row] = None, 0
-        self._release(owner[0])
+        first = _pages(len(owner.job.prompt))
+        self._free += self._pages[row, first : first + _pages(int(self._slots.most[row]) - 1)].tolist()
+        self._owner[row], self._slots.most[row] = None, 0
+        self._release(owner.job)
 
     def _release(self, job: Job) -> None:
         if job in self._prompts:  # not if it was cancelled before
@@ -336,60 +364,52 @@ class Engine:
     # One token for every slot
 
     def _advance(self, rows: Ints) -> list[Finished]:
-        n, drawn, shared = len(rows), self._drawn[rows], self._shared[rows]
+        n, drawn, shared = len(rows), self._slots.drawn[rows], self._shared[rows]
         ends, began = np.append(np.arange(TILE, n, TILE), n), time.perf_counter()
-        last, positions = self._out[rows, drawn - 1], self._start[rows] + drawn - 1
+        last, positions = self._slots.tokens[rows, drawn - 1], self._start[rows] + drawn - 1
         logits = self._network.forward(last, positions, self._pages[rows], (shared, drawn), ends)
         flops = n * self._shape.flops(1, int((shared + drawn).sum()) // n)
         self.flops_per_s = 0.9 * self.flops_per_s + 0.1 * flops / (time.perf_counter() - began)
-        self._joules[rows] += self._joules_since() / n
-        self._bytes[rows] += self.weight_bytes / n + self._shape.kv_bytes(1, _NUMBER_BYTES) * (shared + drawn + 1)
+        self._joules += self._joules_since() / n
+        self._moved += self.weight_bytes / n
         return self._draw(logits, rows)
 
     def _draw(self, logits: Floats, rows: Ints) -> list[Finished]:
         """A token for each of `rows` from its logits [B, V or more]; the slots that end with it."""
-        drawn = self._drawn[rows]
-        tokens, logprobs = draw(
-            *(logits, self._a.vocabulary, self._temperature[rows], self._top_p[rows], self._uniform[rows, drawn])
-        )
-        self._out[rows, drawn], self._logprob[rows, drawn] = tokens, logprobs
-        self._drawn[rows] = drawn + 1
-        full = drawn + 1 >= self._most[rows]
-        done = list[Finished]()
-        for i in np.flatnonzero(full | self._may_end[rows, tokens]).tolist():
-            finished = self._finished(int(rows[i]), cut=bool(full[i]))
-            if finished is not None:
-                done.append(finished)
-                self._leave(int(rows[i]))
-        return done
+        ended = rows[record(logits, rows, self._slots)]
+        return self._finished(ended) if len(ended) else []
 
-    def _finished(self, row: int, *, cut: bool) -> Finished | None:
-        owner = self._owner[row]
-        assert owner is not None
-        (job, slot), a, count = owner, self._a, int(self._drawn[row])
-        ids: list[int] = self._out[row, :count].tolist()
-        text = "".join([self._characters[i] for i in ids])
-        reason: FinishReason = "length"
-        stop = next((s for s in job.sampling.stop if s and text.endswith(s)), "")
-        if ids[-1] == a.end:
-            text, reason = text[:-1], "stop"
-        elif stop:
-            text, reason = text.removesuffix(stop), "stop"
-        elif not cut:
-            return None
-        T = len(job.prompt)
-        cost = Cost(
-            flops=self._shape.flops(count - 1, T, logits=count - 1),
-            bytes_moved=float(self._bytes[row]),
-            peak_bytes=self.weight_bytes + self._shape.kv_bytes(T + count, _NUMBER_BYTES),
-            tokens_cached=0 if slot == 0 else T,
-            tokens_out=count,
-            wall_s=time.perf_counter() - job.started,
-            joules=float(self._joules[row]),
-        )
-        if slot == 0:
-            cost = cost.then(job.shared)
-        return Finished(job, slot, Sample(text, tuple(ids), tuple(self._logprob[row, :count].tolist()), reason, cost))
+    def _finished(self, rows: Ints) -> list[Finished]:
+        """Those of `rows` that end indeed; they leave."""
+        state, now, done = self._slots, time.perf_counter(), list[Finished]()
+        for row, tokens, logprobs in zip(map(int, rows), state.tokens[rows], state.logprobs[rows], strict=True):
+            count = int(state.drawn[row])
+            ids: list[int] = tokens[:count].tolist()
+            owner = self._owner[row]
+            assert owner is not None
+            job, T = owner.job, len(owner.job.prompt)
+            text = "".join([self._characters[i] for i in ids])
+            stop = next((s for s in job.sampling.stop if s and text.endswith(s)), "")
+            reason: FinishReason = "stop" if stop or ids[-1] == self._end else "length"
+            if reason == "length" and count < state.most[row]:
+                continue
+            text = text[:-1] if ids[-1] == self._end else text.removesuffix(stop)
+            keys = self._shape.kv_bytes(1, _NUMBER_BYTES)
+            cost = Cost(
+                flops=self._flops(count - 1, T, count - 1),
+                bytes_moved=self._moved - owner.moved + keys * (count - 1) * (T + 1 + count / 2),
+                peak_bytes=self.weight_bytes + keys * (T + count),
+                tokens_cached=0 if owner.slot == 0 else T,
+                tokens_out=count,
+                wall_s=now - job.started,
+                joules=self._joules - owner.joules,
+            )
+            if owner.slot == 0:
+                cost = cost.then(job.shared)
+            sample = Sample(text, tuple(ids), tuple(logprobs[:count].tolist()), reason, cost)
+            done.append(Finished(job, owner.slot, sample))
+            self._leave(row)
+        return done
 
 
 def scored(decoder: Decoder, prompt: str, texts: Sequence[str]) -> list[list[float]]:

@@ -366,6 +366,30 @@ class Rows(NamedTuple):
     own: Ints
 
 
+class Slots(NamedTuple):
+    """What S slots have drawn, and how they draw.
+
+    Args:
+        tokens: drawn so far [S, T].
+        logprobs: of these (nats) [S, T].
+        uniforms: random numbers, one for each place [S, T].
+        drawn: how many (count) [S].
+        most: how many to draw, 0 in a slot that is free (count) [S].
+        temperature: 0 is greedy [S].
+        top_p: nucleus, a fraction of the probability mass [S].
+        may_end: tokens after which one has to look whether the sample ends [S, V].
+    """
+
+    tokens: Ints
+    logprobs: NDArray[np.float64]
+    uniforms: NDArray[np.float64]
+    drawn: Ints
+    most: Ints
+    temperature: NDArray[np.float64]
+    top_p: NDArray[np.float64]
+    may_end: NDArray[np.bool_]
+
+
 def panels(matrix: Floats) -> Floats:
     """A matrix [..., K, N] as `product` takes it, [..., panels, K, 16 * VECTORS]."""
     *before, K, N = matrix.shape
@@ -624,6 +648,22 @@ def draw(
                         break
         tokens[b], logprobs[b] = token, np.float64(logits[b, token]) - top - np.log(everything)
     return tokens, logprobs
+
+
+@compiled
+def record(logits: Floats, rows: Ints, slots: Slots) -> NDArray[np.bool_]:
+    """Draw the next token of some rows of the slots from logits [B, V or more]; which of them may end with it [B]."""
+    B = len(rows)
+    uniform, ended = np.empty(B), np.empty(B, np.bool_)
+    for b in range(B):
+        uniform[b] = slots.uniforms[rows[b], slots.drawn[rows[b]]]
+    vocabulary = slots.may_end.shape[1]
+    tokens, logprobs = draw(logits, vocabulary, slots.temperature[rows], slots.top_p[rows], uniform)
+    for b in range(B):
+        row, at = rows[b], slots.drawn[rows[b]]
+        slots.tokens[row, at], slots.logprobs[row, at], slots.drawn[row] = tokens[b], logprobs[b], at + 1
+        ended[b] = slots.may_end[row, tokens[b]] or at + 1 >= slots.most[row]
+    return ended
 
 
 @compiled
