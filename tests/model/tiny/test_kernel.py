@@ -4,7 +4,7 @@ import torch
 
 from isoflop.model.tiny.decoder import Decoder, architecture_for
 from isoflop.model.tiny.engine import Network
-from isoflop.model.tiny.kernel import LANES, PAGE, VECTORS, compiled, draw, exp, load, panels, product, store
+from isoflop.model.tiny.kernel import LANES, PAGE, VECTORS, compiled, draw, exp, load, panels, product, random, store
 
 torch.set_num_threads(1)
 RANDOM = np.random.default_rng(0)
@@ -72,7 +72,8 @@ def test_logits_are_those_of_the_network_in_pytorch_whatever_the_batch_and_the_t
 
 def test_a_draw_inverts_the_cumulated_probabilities_of_the_nucleus():
     p = np.array([0.0, 0.5, 0.1, 0.3, 0.1])  # 0 is padding, whatever its logit
-    logits = np.log(np.where(p > 0, p, 1e6), dtype=np.float32)[None].repeat(6, 0)
+    logits = np.zeros((6, LANES), np.float32)
+    logits[:, :5] = np.log(np.where(p > 0, p, 1e6))
     uniform = np.array([0.0, 0.499, 0.501, 0.599, 0.601, 0.9999])
     tokens, logprobs = draw(logits, 5, np.ones(6), np.ones(6), uniform)
     assert tokens.tolist() == [1, 1, 2, 2, 3, 4]
@@ -82,3 +83,13 @@ def test_a_draw_inverts_the_cumulated_probabilities_of_the_nucleus():
     cold, logprobs = draw(logits, 5, np.full(6, 0.5), np.ones(6), uniform)  # squares: 25, 1, 9 and 1 of 36
     assert cold.tolist() == [1, 1, 1, 1, 1, 4]
     assert logprobs == pytest.approx(np.log(p[cold]), abs=1e-6)
+
+
+def test_random_numbers_are_even_and_differ_by_seed_and_position():
+    seeds = [*range(100), 2**64 - 1, 2**63 - 1]
+    x = np.array([[random(np.uint64(seed), place) for place in range(200)] for seed in seeds])
+    assert len(np.unique(x)) == x.size
+    assert abs(x.mean() - 0.5) < 0.01
+    assert abs(np.corrcoef(x[:100, 0], np.arange(100))[0, 1]) < 0.3
+    assert x.min() >= 0
+    assert x.max() < 1

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from isoflop.cost import Cost
 from isoflop.cost.energy import EnergyMeter
@@ -68,24 +67,6 @@ class Finished:
     sample: Sample
 
 
-def uniforms(seeds: Sequence[int], count: int) -> NDArray[np.float64]:
-    """Numbers in [0, 1) for `count` positions of B slots, [B, count], each from its seed and position (splitmix64).
-
-    >>> bool((uniforms([7, 8], 3) == uniforms([8, 7], 5)[::-1, :3]).all())
-    True
-    """
-    with np.errstate(over="ignore"):
-        x = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        x = x + _mixed(np.array([seed & (2**64 - 1) for seed in seeds], np.uint64))[:, None]
-        return (_mixed(x) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
 class Network:
     """A decoder as the kernel takes it, and how its batches are spread over threads.
 
@@ -101,8 +82,6 @@ class Network:
             raise ValueError(f"the engine takes heads {LANES} wide, not {a.head_width}")
         with torch.inference_mode():
             self._weights = _arranged(decoder)
-            signed = torch.cat([-decoder.sin[:, : LANES // 2], decoder.sin[:, LANES // 2 :]], -1)
-            self._turns: Floats = torch.cat([decoder.cos, signed], -1).numpy()
         shape = a.layers, pages, 2, a.kv_heads, PAGE * LANES
         self._cache: Floats = aligned(1, prod(shape)).reshape(shape)
         self._columns = self._weights.head.shape[0] * self._weights.head.shape[2]
@@ -119,7 +98,6 @@ class Network:
             seen: tokens of the prompt before each, and of its own up to each, itself included (count) [B].
             ends: where the batch can be cut in two: rows of one sequence stay together (places, rising, the last B).
         """
-        turns = self._turns[positions]
         logits = aligned(len(tokens), self._columns)
         parts = min(self._threads, max(len(tokens) // _ROWS_A_THREAD, 1))
         wanted = [len(tokens) * part // parts for part in range(1, parts)]
@@ -127,7 +105,7 @@ class Network:
 
         def part(start: int, stop: int) -> None:
             now = slice(start, stop)
-            rows = Rows(tokens[now], turns[now], pages[now], seen[0][now], seen[1][now])
+            rows = Rows(tokens[now], positions[now], pages[now], seen[0][now], seen[1][now])
             forward(rows, self._weights, self._cache, logits[now])
 
         if self._pool is None or len(cuts) == 2:
@@ -170,7 +148,9 @@ def _arranged(decoder: Decoder) -> Weights:
         down.append(narrow.numpy())
     head = (decoder.head.weight * decoder.norm.weight).T.numpy()
     layers = [panels(np.stack(matrices)) for matrices in (qkv, out, gate_up, down)]
-    return Weights._make([decoder.embedding.weight.numpy().copy(), *layers, panels(head)])
+    turns = aligned(a.context, 2 * LANES)
+    turns[:] = torch.cat([decoder.cos, -decoder.sin[:, : LANES // 2], decoder.sin[:, LANES // 2 :]], -1).numpy()
+    return Weights._make([turns, decoder.embedding.weight.numpy().copy(), *layers, panels(head)])
 
 
 def _pages(tokens: int) -> int:
@@ -236,7 +216,7 @@ class Engine:
         self._slots = Slots(
             tokens=np.zeros((S, a.context + 1), np.int64),
             logprobs=np.zeros((S, a.context + 1)),
-            uniforms=np.zeros((S, a.context + 1)),
+            seeds=np.zeros(S, np.uint64),
             drawn=np.zeros(S, np.int64),
             most=np.zeros(S, np.int64),
             temperature=np.ones(S),
@@ -335,7 +315,7 @@ class Engine:
             self._owner[row] = _Owner(job, slot, self._moved, self._joules)
         self._shared[rows], self._start[rows] = len(job.prompt), job.positions[-1]
         state.drawn[rows], state.most[rows] = 0, most
-        state.uniforms[rows, :most] = uniforms(job.seeds[slots.start : slots.stop], most)
+        state.seeds[rows] = [seed & (2**64 - 1) for seed in job.seeds[slots.start : slots.stop]]
         state.temperature[rows], state.top_p[rows] = s.temperature, s.top_p
         may_end = np.zeros(a.vocabulary, np.bool_)
         may_end[[*(a.encode(text)[-1] for text in _known(a.alphabet, s.stop)), a.end]] = True
@@ -364,10 +344,12 @@ class Engine:
     # One token for every slot
 
     def _advance(self, rows: Ints) -> list[Finished]:
-        n, drawn, shared = len(rows), self._slots.drawn[rows], self._shared[rows]
+        n = len(rows)
+        all_ = slice(n) if rows[-1] == n - 1 else rows  # without gaps nothing need be copied
+        drawn, shared = self._slots.drawn[all_], self._shared[all_]
         ends, began = np.append(np.arange(TILE, n, TILE), n), time.perf_counter()
-        last, positions = self._slots.tokens[rows, drawn - 1], self._start[rows] + drawn - 1
-        logits = self._network.forward(last, positions, self._pages[rows], (shared, drawn), ends)
+        last, positions = self._slots.tokens[rows, drawn - 1], self._start[all_] + drawn - 1
+        logits = self._network.forward(last, positions, self._pages[all_], (shared, drawn), ends)
         flops = n * self._shape.flops(1, int((shared + drawn).sum()) // n)
         self.flops_per_s = 0.9 * self.flops_per_s + 0.1 * flops / (time.perf_counter() - began)
         self._joules += self._joules_since() / n

@@ -334,9 +334,11 @@ _aligned = compiled(aligned)
 
 
 class Weights(NamedTuple):
-    """A decoder's matrices, arranged for the pass: norms and the attention's scale folded in, all but the embedding in
-    panels [layers,] [panels, rows, 16 * VECTORS] of columns, filled up with zeros."""
+    """A decoder's matrices, arranged for the pass: norms and the attention's scale folded in, those of products in
+    panels [layers,] [panels, rows, 16 * VECTORS] of columns, filled up with zeros; and the cosines and signed sines of
+    each position [context, 2 * 16]."""
 
+    turns: Floats
     embedding: Floats
     qkv: Floats
     out: Floats
@@ -353,14 +355,14 @@ class Rows(NamedTuple):
 
     Args:
         tokens: what they are [B].
-        turns: cosines and signed sines of their positions [B, 2 * 16].
+        positions: where they stand [B].
         pages: of each row's sequence [B, P].
         shared: tokens of the prompt that come before (count) [B].
         own: tokens of its own, this one the last (count) [B].
     """
 
     tokens: Ints
-    turns: Floats
+    positions: Ints
     pages: Ints
     shared: Ints
     own: Ints
@@ -372,7 +374,7 @@ class Slots(NamedTuple):
     Args:
         tokens: drawn so far [S, T].
         logprobs: of these (nats) [S, T].
-        uniforms: random numbers, one for each place [S, T].
+        seeds: of their random numbers [S].
         drawn: how many (count) [S].
         most: how many to draw, 0 in a slot that is free (count) [S].
         temperature: 0 is greedy [S].
@@ -382,7 +384,7 @@ class Slots(NamedTuple):
 
     tokens: Ints
     logprobs: NDArray[np.float64]
-    uniforms: NDArray[np.float64]
+    seeds: NDArray[np.uint64]
     drawn: Ints
     most: Ints
     temperature: NDArray[np.float64]
@@ -457,12 +459,13 @@ def _newest(rows: Rows, b: int) -> tuple[int, int]:
 
 
 @compiled
-def _keep(qkv: Floats, rows: Rows, cache: Floats, heads: int) -> None:
+def _keep(qkv: Floats, rows: Rows, turns: Floats, cache: Floats, heads: int) -> None:
     """Turn queries and keys by their positions, and put keys and values of a layer where the pages have them."""
     (B, N), kv_heads = qkv.shape, cache.shape[2]
-    qkv_, turns_, cache_ = qkv.reshape(-1), rows.turns.reshape(-1), cache.reshape(-1)
+    qkv_, turns_, cache_ = qkv.reshape(-1), turns.reshape(-1), cache.reshape(-1)
     for b in range(B):
-        cos, sin = load(turns_, b * 2 * LANES), load(turns_, b * 2 * LANES + LANES)
+        turn = rows.positions[b] * 2 * LANES
+        cos, sin = load(turns_, turn), load(turns_, turn + LANES)
         for at in range(b * N, b * N + (heads + kv_heads) * LANES, LANES):
             x = load(qkv_, at)
             store(qkv_, at, fma(rotated(x), sin, mul(x, cos)))
@@ -555,7 +558,7 @@ def _part(rows: Rows, start: int, stop: int) -> Rows:
     """Some rows of a batch."""
     return Rows(
         rows.tokens[start:stop],
-        rows.turns[start:stop],
+        rows.positions[start:stop],
         rows.pages[start:stop],
         rows.shared[start:stop],
         rows.own[start:stop],
@@ -593,7 +596,7 @@ def forward(rows: Rows, weights: Weights, cache: Floats, logits: Floats) -> None
             qkv, stream, gate_up = qkv_[:n], stream_[:n], gate_up_[:n]
             _normed(x_, y)
             product(y, weights.qkv[layer], qkv)
-            _keep(qkv, now, cache[layer], D // LANES)
+            _keep(qkv, now, weights.turns, cache[layer], D // LANES)
             _attend(qkv, now, cache[layer], gathered, after)
             product(gathered, weights.out[layer], stream)
             _add(x_, stream)
@@ -608,6 +611,14 @@ def forward(rows: Rows, weights: Weights, cache: Floats, logits: Floats) -> None
 
 
 @compiled
+def _powers(x: Floats, at: int, top: np.float32, scale: np.float32, p: Floats) -> None:
+    """e to the scale (x[at : at + N] - top), into p [N]."""
+    top_, scale_ = splat(top), splat(scale)
+    for i in range(0, len(p), LANES):
+        store(p, i, exp(mul(sub(load(x, at + i), top_), scale_)))
+
+
+@compiled
 def draw(
     logits: Floats,
     vocabulary: int,
@@ -615,30 +626,31 @@ def draw(
     top_p: NDArray[np.float64],
     uniform: NDArray[np.float64],
 ) -> tuple[Ints, NDArray[np.float64]]:
-    """A token for each row of logits [B, V or more], and its log-probability (nats); never token 0, the padding.
+    """A token for each row of logits [B, V or more, a multiple of 16], and its log-probability (nats); never token 0,
+    the padding.
 
     By inversion of the cumulated probabilities of the nucleus, or the best at temperature 0.
     """
-    B = len(logits)
-    tokens, logprobs, p = np.empty(B, np.int64), np.empty(B), np.empty(vocabulary)
+    (B, N), logits_ = logits.shape, logits.reshape(-1)
+    tokens, logprobs, p = np.empty(B, np.int64), np.empty(B), np.empty(N, np.float32)
     for b in range(B):
         best = 1
         for v in range(2, vocabulary):
             best = v if logits[b, v] > logits[b, best] else best
-        top, everything = np.float64(logits[b, best]), 0.0
+        top, everything = logits[b, best], 0.0
+        _powers(logits_, b * N, top, np.float32(1), p)
         for v in range(1, vocabulary):
-            p[v] = np.exp(np.float64(logits[b, v]) - top)
             everything += p[v]
         token = best
         if temperature[b] > 0:
             mass = everything
             if temperature[b] != 1:
                 mass = 0.0
+                _powers(logits_, b * N, top, np.float32(1 / temperature[b]), p)
                 for v in range(1, vocabulary):
-                    p[v] = np.exp((np.float64(logits[b, v]) - top) / temperature[b])
                     mass += p[v]
             if top_p[b] < 1:
-                mass = _nucleus(p, top_p[b] * mass)
+                mass = _nucleus(p[:vocabulary], top_p[b] * mass)
             below = 0.0
             for v in range(1, vocabulary):
                 if p[v] > 0:
@@ -646,8 +658,22 @@ def draw(
                     below += p[v]
                     if below > uniform[b] * mass:
                         break
-        tokens[b], logprobs[b] = token, np.float64(logits[b, token]) - top - np.log(everything)
+        tokens[b], logprobs[b] = token, np.float64(logits[b, token]) - np.float64(top) - np.log(everything)
     return tokens, logprobs
+
+
+@compiled
+def random(seed: np.uint64, place: int) -> float:
+    """A number in [0, 1) from a seed and a place (splitmix64)."""
+    x = _mixed(seed) + np.uint64(place + 1) * np.uint64(0x9E3779B97F4A7C15)
+    return (_mixed(x) >> np.uint64(11)) * 2.0**-53
+
+
+@compiled
+def _mixed(x: np.uint64) -> np.uint64:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
 
 
 @compiled
@@ -656,7 +682,8 @@ def record(logits: Floats, rows: Ints, slots: Slots) -> NDArray[np.bool_]:
     B = len(rows)
     uniform, ended = np.empty(B), np.empty(B, np.bool_)
     for b in range(B):
-        uniform[b] = slots.uniforms[rows[b], slots.drawn[rows[b]]]
+        row = int(rows[b])
+        uniform[b] = random(slots.seeds[row], int(slots.drawn[row]))
     vocabulary = slots.may_end.shape[1]
     tokens, logprobs = draw(logits, vocabulary, slots.temperature[rows], slots.top_p[rows], uniform)
     for b in range(B):
@@ -667,7 +694,7 @@ def record(logits: Floats, rows: Ints, slots: Slots) -> NDArray[np.bool_]:
 
 
 @compiled
-def _nucleus(p: NDArray[np.float64], enough: float) -> float:
+def _nucleus(p: Floats, enough: float) -> float:
     """Keep the fewest of p[1:] that reach `enough`, largest first, and set the others to 0; the mass that is left."""
     kept, mass = np.zeros(len(p), np.bool_), 0.0
     while mass < enough:
