@@ -31,5 +31,5 @@ class AgentAttention(Claim):
 
     def findings(self, size: Size) -> list[Finding]:
         """Quick: 20 and 28 pixels, 5 % margin. Full: 28, 40 and 56, 2 % margin."""
-        scale = ([20, 28], 350, 150, 0.05) if size == "quick" else ([28, 40, 56], 300, 500, 0.02)
+        scale = ([20, 28], 350, 150, 0.05) if size == "quick" else ([28, 40, 56], 1200, 1000, 0.02)
         return compared("isoflop.claim.network.agents", *scale)

@@ -14,7 +14,8 @@ from isoflop.claim.torch_only import compared
 class Mue(Claim):
     """Exits by similarity in encoder and decoder halve the time at 99 % of the quality.
 
-    The model is trained here on a synthetic task and its trunk stays as it is; the paper trains it with exits.
+    The model is trained here on a synthetic task, then with exits, as in the paper; a whole one of half the depth is
+    trained beside it for as many FLOPs.
     """
 
     paper: ClassVar[str] = "You Need Multiple Exiting (arXiv 2211.11152)"
@@ -23,8 +24,9 @@ class Mue(Claim):
         "the quality"
     )
     tested_by: ClassVar[str] = (
-        "an encoder-decoder that sorts: accuracy against FLOPs, the same depths by lot, a model of half the depth "
-        "trained for the same FLOPs; full: the flattened cosine on SmolLM2, whose sink token deceives it"
+        "an encoder-decoder that copies some inputs and sorts others: accuracy against FLOPs, the same depths by lot, "
+        "a model of half the depth trained for the same FLOPs; full: the flattened cosine on SmolLM2, whose sink token "
+        "deceives it"
     )
 
     def findings(self, size: Size) -> list[Finding]:

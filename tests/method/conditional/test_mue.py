@@ -110,6 +110,15 @@ def test_encoder_and_decoder_are_left_where_they_stop_changing_things():
     assert free.quality(point.module, work.dev) > -0.01 * work.dev.targets.var().item()
 
 
+def test_a_trained_trunk_learns_to_be_left_early_and_the_original_stays():
+    net = Both((1.0, 1.0, 1.0))
+    work, before = task(net), digest(net)
+    free = Original(net, work, Meter(), net)
+    frozen, trained = (run(Mue(budgets=(0.7,), steps=80, trained_trunk=t), net, work)[-1].module for t in (False, True))
+    assert digest(net) == digest(frozen.trunk) == before != digest(trained.trunk)
+    assert free.quality(trained, work.dev) > free.quality(frozen, work.dev)
+
+
 def test_leaving_truly_skips_and_a_batch_changes_no_answer():
     net = Both()
     x = torch.randn(12, T, D)

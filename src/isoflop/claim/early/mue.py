@@ -17,12 +17,13 @@ from isoflop.method.shrink import Data, Original, Workload
 from isoflop.model.base import ModelError
 
 _LAYERS, _WIDTH, _HEADS = 4, 48, 4
-_TOKENS, _LENGTH = 12, 8
+_COPY, _SORT = 12, 13  # what an input begins with; the tokens before them are what is copied or sorted
+_TOKENS, _LENGTH = 14, 9
 _KEPT = {0.96: 0.6, 0.99: 0.5}  # of the quality, at this share of the time: the paper's two tasks
 
 
 class Sorter(nn.Module):
-    """An encoder and a decoder of as many blocks: token ids [B, T] to logits of the same tokens in order [B, T, V]."""
+    """An encoder and a decoder of as many blocks: token ids [B, T] to logits [B, T, V]."""
 
     def __init__(self, layers: int = _LAYERS) -> None:
         super().__init__()
@@ -38,11 +39,11 @@ class Sorter(nn.Module):
 
 def findings(size: Size) -> list[Finding]:
     """Compare exits with the whole model, depths by lot and half the depth; full: refuse the trap on SmolLM2."""
-    steps = 400 if size == "quick" else 2000
+    steps, tuned = (300, 200) if size == "quick" else (1000, 1000)
     module, work = _sorter(steps)
     whole = Original(module, work, Meter(), module).quality(module, work.test)
     budgets = (0.8, 0.6) if size == "quick" else (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
-    method = Mue(budgets=budgets, steps=60 if size == "quick" else 300)
+    method = Mue(budgets=budgets, steps=tuned, trained_trunk=True)
     why = refusal(method, module, work)
     points = [] if why else made(method, module, work)[0]
     chains = find_chains(module, work.test.rows(slice(0, 1)).inputs)
@@ -51,7 +52,7 @@ def findings(size: Size) -> list[Finding]:
         measured["refused"] = why
     lots: dict[str, Value] = {}
     kept, lowest = dict.fromkeys(_KEPT, 1.0), whole
-    above = both = bool(points)
+    above, both = bool(points), False
     for shrunk in points:
         model = shrunk.module
         assert isinstance(model, SimilarityExit)
@@ -62,7 +63,7 @@ def findings(size: Size) -> list[Finding]:
             by_lot = _by_lot(model, ran, work)
         if cost >= 0.5:
             lowest = min(lowest, quality)
-        both = both and bool((ran < _LAYERS).any(0).all())
+        both = both or bool((ran < _LAYERS).any(0).all())
         above = above and quality > by_lot
         measured[f"accuracy at {cost:.2f}x"] = round(quality, 4)
         lots[f"at {cost:.2f}x, and by lot"] = [round(quality, 4), round(by_lot, 4)]
@@ -70,7 +71,7 @@ def findings(size: Size) -> list[Finding]:
             if quality >= share * whole:
                 kept[share] = min(kept[share], cost)
     held = all(kept[share] <= cost for share, cost in _KEPT.items())
-    half = _sorter(2 * steps, _LAYERS // 2)[0]  # a step costs half
+    half = _sorter(2 * (steps + tuned), _LAYERS // 2)[0]  # a step costs half
     shallow = Original(half, work, Meter(), half).quality(half, work.test)
     found = [
         Finding("half the compute at 99 % of the quality, 0.6 of it at 96 %", held, measured),
@@ -103,8 +104,10 @@ def _sorter(steps: int, layers: int = _LAYERS) -> tuple[nn.Module, Workload]:
     generator = torch.Generator().manual_seed(1)
 
     def draw(count: int) -> Data:
-        ids = torch.randint(_TOKENS, (count, _LENGTH), generator=generator)
-        return Data((ids,), ids.sort(1).values)
+        first = _COPY + torch.randint(2, (count, 1), generator=generator)
+        ids = torch.randint(_COPY, (count, _LENGTH - 1), generator=generator)
+        wanted = torch.where(first == _SORT, ids.sort(1).values, ids)
+        return Data((torch.cat([first, ids], 1),), torch.cat([first, wanted], 1))
 
     def loss(out: Tensor, wanted: Tensor) -> Tensor:
         return functional.cross_entropy(out.flatten(0, 1), wanted.flatten())
@@ -114,7 +117,7 @@ def _sorter(steps: int, layers: int = _LAYERS) -> tuple[nn.Module, Workload]:
         batch = draw(64)
         assert batch.targets is not None
         descent.step(loss(net(*batch.inputs), batch.targets))
-    parts = [draw(400) for _ in range(3)]
+    parts = [draw(count) for count in (2000, 400, 400)]
     return net.eval(), Workload(
         "sorting", *parts, score=lambda out, t: (out.argmax(2) == t).float().mean(1), loss=loss, batch=64
     )

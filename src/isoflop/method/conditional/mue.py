@@ -161,8 +161,9 @@ class Mue(ShrinkMethod):
 
     After each block the hidden state is compared with the one before; once they are alike enough, the rest of that
     chain is left out, a learnt linear map stands for it, and the model goes on behind the chain. The maps are trained
-    on the workload's loss (or to imitate the teacher) with an exit drawn for each chain, the paper's layer-wise task
-    loss; the model itself stays as it is, where the paper trains it too. The paper compares whole flattened inputs;
+    on the workload's loss (or to imitate the teacher) with an exit drawn for each chain: the paper's layer-wise task
+    loss. The paper trains the model with it, too (`trained_trunk`): only then do blocks come to agree on what they hand
+    on, and where a model was not trained so, leaving by similarity is seldom worth it. The paper compares whole inputs;
     tokens with massive activations (sinks) then hide that all others still change, so tokens are compared one by one
     and without them. A rule that breaks the model all the same is refused and named: where leaving moves answers
     further than a constant answer would be off.
@@ -172,13 +173,15 @@ class Mue(ShrinkMethod):
     Args:
         budgets: mean FLOPs of an input, each as a fraction of the model's.
         compared: `tokens`, or `flattened` as in the paper's code.
-        steps: of training the maps (count).
+        steps: of training (count).
+        trained_trunk: whether the model's own weights are trained with the maps; else they are as they were.
         blocks: names of the lists of blocks, with spaces between them; found if empty.
     """
 
     budgets: tuple[float, ...] = (0.9, 0.8, 0.7, 0.6, 0.5)
     compared: Compared = "tokens"
     steps: int = 200
+    trained_trunk: bool = False
     blocks: str = ""
 
     source = "mue"
@@ -217,12 +220,13 @@ class Mue(ShrinkMethod):
 
     def _train(self, problem: Original, model: SimilarityExit, data: Data, generator: torch.Generator) -> None:
         goal = objective(problem)
-        descent = Descent(list(model.stages.parameters()), 1e-3, self.steps)
+        learning = model if self.trained_trunk else model.stages
+        descent = Descent(list(learning.parameters()), 1e-3, self.steps)
         order = batches(len(data), problem.workload.batch, generator)
         for _ in range(self.steps):  # counted one by one: each draws other exits
             with problem.spending("train"):
                 part = data.rows(next(order))
-                depths = [len(stage.maps) for stage in model.stages if isinstance(stage, Stage)]
+                depths = [len(stage.maps) + self.trained_trunk for stage in model.stages if isinstance(stage, Stage)]
                 exits = [int(torch.randint(depth, (1,), generator=generator)) for depth in depths]
                 with torch.no_grad():
                     taught = problem.teacher(*part.inputs)
