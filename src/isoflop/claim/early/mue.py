@@ -39,7 +39,7 @@ class Sorter(nn.Module):
 
 def findings(size: Size) -> list[Finding]:
     """Compare exits with the whole model, depths by lot and half the depth; full: refuse the trap on SmolLM2."""
-    steps, tuned = (300, 200) if size == "quick" else (1000, 1000)
+    steps, tuned = (200, 150) if size == "quick" else (700, 900)
     module, work = _sorter(steps)
     whole = Original(module, work, Meter(), module).quality(module, work.test)
     budgets = (0.8, 0.6) if size == "quick" else (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
