@@ -4,19 +4,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from tests.method.compress.toys import first, imitating, run  # noqa: E402
 from torch import nn  # noqa: E402
 
-from isoflop.cost import Meter  # noqa: E402
 from isoflop.cost.ops import OpMeter  # noqa: E402
 from isoflop.method.compress.fold import Fold  # noqa: E402
-from isoflop.method.shrink import Data, Refused, Shrinking, Workload  # noqa: E402
+from isoflop.method.shrink import Refused  # noqa: E402
 from isoflop.testing import check_method  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
 
 
 def task(net, *shape):
@@ -26,16 +20,7 @@ def task(net, *shape):
             for x in (m.running_mean, m.weight.data, m.bias.data):
                 x.normal_()
             m.running_var.uniform_(0.5, 2)
-    x = torch.randn(8, *shape)
-    with torch.no_grad():
-        data = Data((x,), net.eval()(x))
-    return Shrinking(net, Workload("toy", data, data, data, lambda o, t: -((o - t) ** 2).flatten(1).mean(1)))
-
-
-def run(task):
-    meter = Meter()
-    (found,) = Fold().run(task.open("toy", meter, None, 0), meter, None)
-    return found
+    return imitating(net, torch.randn(8, *shape))
 
 
 def norms(net):
@@ -78,7 +63,7 @@ def test_it_keeps_the_contract():
 )
 def test_outputs_stay_and_the_norm_costs_nothing_any_more(layer, norm, shape):
     whole = task(nn.Sequential(layer, norm, nn.ReLU()), *shape)
-    x, smaller = whole.workload.dev.inputs[0], run(whole).module
+    x, smaller = whole.workload.dev.inputs[0], first(Fold(), whole).module
     assert torch.allclose(smaller(x), whole.module(x), atol=1e-5)
     assert (norms(whole.module), norms(smaller)) == (1, 0)
     assert moved(smaller, x) < moved(whole.module, x)
@@ -86,7 +71,7 @@ def test_outputs_stay_and_the_norm_costs_nothing_any_more(layer, norm, shape):
 
 def test_what_is_read_by_others_too_stays_as_it_was():
     whole = task(Shared(), 6)
-    x, smaller = whole.workload.dev.inputs[0], run(whole)
+    x, smaller = whole.workload.dev.inputs[0], first(Fold(), whole)
     assert smaller.note == "1 batch norms folded into the layers before them"
     assert isinstance(smaller.module.norms[0], nn.Identity)
     assert norms(smaller.module) == 2
@@ -103,4 +88,4 @@ def test_what_is_read_by_others_too_stays_as_it_was():
 )
 def test_where_no_norm_reads_a_layer_it_refuses(net):
     with pytest.raises(Refused, match="no batch norm that alone reads"):
-        run(task(net, 6))
+        run(Fold(), task(net, 6))

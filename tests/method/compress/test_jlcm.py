@@ -6,38 +6,19 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import numpy as np  # noqa: E402
+from tests.method.compress.toys import error, imitating, run  # noqa: E402
 from torch import nn  # noqa: E402
 
-from isoflop.cost import Meter  # noqa: E402
 from isoflop.cost.ops import stored_bytes  # noqa: E402
 from isoflop.method.compress.clip import Clip  # noqa: E402
 from isoflop.method.compress.jlcm import Jlcm, _k_means, _soft, _sorted_groups  # noqa: E402
 from isoflop.method.compress.packed import PackedTensor  # noqa: E402
-from isoflop.method.shrink import Data, Refused, Shrinking, Workload  # noqa: E402
+from isoflop.method.shrink import Refused  # noqa: E402
 from isoflop.testing import check_method  # noqa: E402
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
 def task(net, inputs):
-    with torch.no_grad():
-        data, dev = (Data((x,), net.eval()(x)) for x in (inputs, inputs.flip(0) * 0.9))
-    return Shrinking(net, Workload("toy", data, dev, dev, lambda o, t: -((o - t) ** 2).flatten(1).mean(1)))
-
-
-def run(method, task):
-    meter = Meter()
-    return list(method.run(task.open("toy", meter, None, 0), meter, np.random.default_rng(0)))
-
-
-def error(module, task):
-    with torch.no_grad():
-        return ((module(*task.workload.dev.inputs) - task.workload.dev.targets) ** 2).mean().item()
+    return imitating(net, inputs, dev=inputs.flip(0) * 0.9)
 
 
 def of_four_values(rows=32, columns=64):

@@ -6,31 +6,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import numpy as np  # noqa: E402
+from tests.method.compress.toys import flops, imitating, run  # noqa: E402
 from torch import nn  # noqa: E402
 
 from isoflop.cost import Meter  # noqa: E402
-from isoflop.cost.ops import OpMeter, stored_bytes  # noqa: E402
+from isoflop.cost.ops import stored_bytes  # noqa: E402
 from isoflop.method.compress.ld_pruner import LdPruner, droppable  # noqa: E402
-from isoflop.method.shrink import Data, Refused, Shrinking, Workload  # noqa: E402
+from isoflop.method.shrink import Data, Refused  # noqa: E402
 from isoflop.testing import check_method  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
-def task(net, inputs):
-    with torch.no_grad():
-        data = Data((inputs,), net.eval()(inputs))
-    return Shrinking(net, Workload("toy", data, data, data, lambda o, t: -((o - t) ** 2).flatten(1).mean(1)))
-
-
-def run(method, task):
-    meter = Meter()
-    return list(method.run(task.open("toy", meter, None, 0), meter, np.random.default_rng(0)))
 
 
 class Block(nn.Module):
@@ -48,19 +31,13 @@ def stack(*sizes, width=16):
     return nn.Sequential(*[Block(width, s) for s in sizes], nn.Linear(width, 4))
 
 
-def flops(module, x):
-    with torch.no_grad(), OpMeter() as ops:
-        module(x)
-    return ops.flops
-
-
 def test_it_keeps_the_contract():
-    check_method(LdPruner(drops=2, operators=4, steps=1, batch=4), task(stack(1, 0.1), torch.randn(8, 16)))
+    check_method(LdPruner(drops=2, operators=4, steps=1, batch=4), imitating(stack(1, 0.1), torch.randn(8, 16)))
 
 
 def test_what_does_least_goes_first_and_its_cost_with_it():
     net, x = stack(3, 0, 2, 0.1), torch.randn(64, 16)
-    found = run(LdPruner(drops=3), task(net, x))
+    found = run(LdPruner(drops=3), imitating(net, x))
     first = [s.note.removeprefix("without ").split(", ")[-1].split(".")[0] for s in found]
     assert first == ["1", "3", "2"]
     assert torch.allclose(found[0].module(x), net(x), atol=1e-6)
@@ -75,7 +52,7 @@ def test_what_does_least_goes_first_and_its_cost_with_it():
 
 def test_a_branch_goes_to_nothing_and_a_block_to_its_input():
     method, net, x = LdPruner(), stack(0, 2), torch.randn(32, 16)
-    whole = task(net, x)
+    whole = imitating(net, x)
     scores = method.scores(whole.open("toy", Meter(), None, 0), ["0", "0.inner"], Data((x,)))
     assert scores["0"] == (pytest.approx(0, abs=1e-5), False)
     assert scores["0.inner"] == (pytest.approx(0, abs=1e-5), True)
@@ -98,7 +75,7 @@ def test_a_module_that_is_called_twice_is_left():
 
 
 def test_training_wins_back_what_a_drop_costs():
-    whole = task(stack(1, 1, 1), torch.randn(128, 16))
+    whole = imitating(stack(1, 1, 1), torch.randn(128, 16))
     x, exact = whole.workload.dev.inputs[0], whole.workload.dev.targets
     errors = [
         ((run(LdPruner(drops=1, steps=n, rate=0.003), whole)[0].module(x) - exact) ** 2).mean().item() for n in (0, 100)
@@ -108,4 +85,4 @@ def test_training_wins_back_what_a_drop_costs():
 
 def test_a_model_of_which_nothing_can_go_is_refused():
     with pytest.raises(Refused, match="returns the shape"):
-        run(LdPruner(), task(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), torch.randn(4, 4)))
+        run(LdPruner(), imitating(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), torch.randn(4, 4)))

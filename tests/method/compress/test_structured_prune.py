@@ -8,43 +8,16 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("torch_pruning")
 
-import numpy as np  # noqa: E402
+from tests.method.compress.toys import first, flops, imitating, run  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 
 from isoflop.cost import Meter  # noqa: E402
-from isoflop.cost.ops import OpMeter, stored_bytes  # noqa: E402
+from isoflop.cost.ops import stored_bytes  # noqa: E402
 from isoflop.method.compress.channels import pruned  # noqa: E402
 from isoflop.method.compress.structured_prune import StructuredPrune  # noqa: E402
 from isoflop.method.shrink import Data, Refused, Shrinking, Workload  # noqa: E402
 from isoflop.testing import check_method  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
-def task(net, inputs, **facts):
-    with torch.no_grad():
-        data = Data((inputs,), net.eval()(inputs))
-    return Shrinking(net, Workload("toy", data, data, data, lambda o, t: -((o - t) ** 2).flatten(1).mean(1), **facts))
-
-
-def curve(method, task):
-    meter = Meter()
-    return list(method.run(task.open("toy", meter, None, 0), meter, np.random.default_rng(0)))
-
-
-def run(method, task):
-    return curve(method, task)[0]
-
-
-def flops(module, x):
-    with torch.no_grad(), OpMeter() as ops:
-        module(x)
-    return ops.flops
 
 
 class Redundant(nn.Module):
@@ -82,12 +55,12 @@ class Mixed(nn.Module):
 
 def test_it_keeps_the_contract():
     net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
-    check_method(StructuredPrune(ratio=0.5, steps=1, batch=4), task(net, torch.randn(8, 8)))
+    check_method(StructuredPrune(ratio=0.5, steps=1, batch=4), imitating(net, torch.randn(8, 8)))
 
 
 def test_neurons_that_do_nothing_go_first_and_nothing_is_lost():
-    whole = task(Redundant(), torch.randn(64, 8))
-    smaller = run(StructuredPrune(ratio=0.5, steps=0), whole)
+    whole = imitating(Redundant(), torch.randn(64, 8))
+    smaller = first(StructuredPrune(ratio=0.5, steps=0), whole)
     assert smaller.module.up.weight.shape == (16, 8)
     assert smaller.module.down.weight.shape == (4, 16)
     x = whole.workload.dev.inputs[0]
@@ -97,8 +70,8 @@ def test_neurons_that_do_nothing_go_first_and_nothing_is_lost():
 
 def test_convolutions_attention_and_mlp_all_shrink_as_torch_pruning_alone_shrinks_them():
     net, x = Mixed(), torch.randn(8, 1, 6, 6)
-    whole = task(net, x)
-    found = curve(StructuredPrune(ratio=0.5**0.5, steps=0), whole)
+    whole = imitating(net, x)
+    found = run(StructuredPrune(ratio=0.5**0.5, steps=0), whole)
     ratios = [flops(s.module, x) / flops(net, x) for s in found]
     assert ratios[1] < ratios[0] < 0.75
     assert ratios[1] < 0.4
@@ -117,10 +90,10 @@ def test_convolutions_attention_and_mlp_all_shrink_as_torch_pruning_alone_shrink
 def test_training_wins_back_part_of_what_a_cut_costs():
     torch.manual_seed(1)
     net = nn.Sequential(nn.Linear(8, 32), nn.Tanh(), nn.Linear(32, 4))
-    whole = task(net, torch.randn(128, 8))
+    whole = imitating(net, torch.randn(128, 8))
     x, exact = whole.workload.dev.inputs[0], whole.workload.dev.targets
     errors = [
-        ((run(StructuredPrune(ratio=0.5, steps=n, rate=0.01), whole).module(x) - exact) ** 2).mean().item()
+        ((first(StructuredPrune(ratio=0.5, steps=n, rate=0.01), whole).module(x) - exact) ** 2).mean().item()
         for n in (0, 150)
     ]
     assert errors[1] < 0.5 * errors[0]
@@ -130,7 +103,7 @@ def test_a_loss_is_used_where_there_is_one():
     labels = torch.randint(0, 4, (64,))
     net, data = Redundant(), Data((torch.randn(64, 8),), labels)
     work = Workload("toy", data, data, data, lambda o, t: (o.argmax(1) == t).float(), loss=cross_entropy)
-    smaller = run(StructuredPrune(ratio=0.5, steps=0), Shrinking(copy.deepcopy(net), work))
+    smaller = first(StructuredPrune(ratio=0.5, steps=0), Shrinking(copy.deepcopy(net), work))
     assert torch.allclose(smaller.module(data.inputs[0]), net(data.inputs[0]), atol=1e-5)
 
 
@@ -155,12 +128,12 @@ class Written(nn.Module):
 )
 def test_what_cannot_shrink_is_refused_and_not_returned_as_it_was(net, says):
     with pytest.raises(Refused, match=says):
-        run(StructuredPrune(), task(net, torch.randn(8, 8)))
+        run(StructuredPrune(), imitating(net, torch.randn(8, 8)))
 
 
 def test_cuts_go_on_until_one_channel_is_left_and_every_one_lowers_the_flops():
     net = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 4))
-    found = curve(StructuredPrune(ratio=0.8, steps=0), task(net, torch.randn(16, 8)))
+    found = run(StructuredPrune(ratio=0.8, steps=0), imitating(net, torch.randn(16, 8)))
     widths = [(s.module[0].out_features, s.module[2].out_features) for s in found]
     assert widths == [(10, 5), (8, 4), (6, 3), (5, 2), (4, 2), (3, 2), (3, 1), (2, 1), (1, 1)]
 
@@ -168,7 +141,7 @@ def test_cuts_go_on_until_one_channel_is_left_and_every_one_lowers_the_flops():
 def test_each_cut_starts_from_what_the_one_before_was_trained_to():
     """Without training, what a second cut keeps it has in common with the first."""
     net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
-    first, second = curve(StructuredPrune(ratio=0.5, steps=0), task(net, torch.randn(32, 8)))[:2]
+    first, second = run(StructuredPrune(ratio=0.5, steps=0), imitating(net, torch.randn(32, 8)))[:2]
     rows = {tuple(row) for row in first.module[0].weight.tolist()}
     assert {tuple(row) for row in second.module[0].weight.tolist()} < rows
 
@@ -176,14 +149,14 @@ def test_each_cut_starts_from_what_the_one_before_was_trained_to():
 def test_whole_heads_are_kept():
     """A fifth less of 32 is no multiple of four heads; what is added to attention keeps in step with it."""
     net, x = Mixed(), torch.randn(8, 1, 6, 6)
-    for s in curve(StructuredPrune(ratio=0.8, steps=0), task(net, x)):
+    for s in run(StructuredPrune(ratio=0.8, steps=0), imitating(net, x)):
         assert s.module.attend.embed_dim % 4 == 0
         assert s.module.project.out_features == s.module.attend.embed_dim
         assert s.module(x).shape == (8, 10)
 
 
 def test_a_cut_that_removes_nothing_gives_nothing():
-    whole = task(Redundant(), torch.randn(8, 8))
+    whole = imitating(Redundant(), torch.randn(8, 8))
     assert pruned(whole.open("toy", Meter(), None, 0), whole.module, [], 0.5) is None
 
 

@@ -5,45 +5,26 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("torch_pruning")
 
-import numpy as np  # noqa: E402
+from tests.method.compress.toys import first, imitating  # noqa: E402
 from torch import nn  # noqa: E402
 
-from isoflop.cost import Meter  # noqa: E402
 from isoflop.cost.ops import OpMeter, stored_bytes  # noqa: E402
 from isoflop.method.compress.structured_prune import StructuredPrune  # noqa: E402
 from isoflop.method.compress.structured_pruning_adapter import Adapted, StructuredPruningAdapter  # noqa: E402
-from isoflop.method.shrink import Data, Shrinking, Workload  # noqa: E402
 from isoflop.testing import check_method  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
-def task(net, inputs):
-    with torch.no_grad():
-        data = Data((inputs,), net.eval()(inputs))
-    return Shrinking(net, Workload("toy", data, data, data, lambda o, t: -((o - t) ** 2).flatten(1).mean(1)))
-
-
-def run(method, task):
-    meter = Meter()
-    return next(iter(method.run(task.open("toy", meter, None, 0), meter, np.random.default_rng(0))))
 
 
 def test_it_keeps_the_contract():
     net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
-    check_method(StructuredPruningAdapter(ratio=0.5, steps=1, batch=4), task(net, torch.randn(8, 4)))
+    check_method(StructuredPruningAdapter(ratio=0.5, steps=1, batch=4), imitating(net, torch.randn(8, 4)))
 
 
 def test_a_pruned_model_is_brought_back_by_few_numbers_at_the_cost_of_a_pruned_one():
     net = nn.Sequential(nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 4))
-    whole = task(net, torch.randn(128, 32))
+    whole = imitating(net, torch.randn(128, 32))
     x, exact = whole.workload.dev.inputs[0], whole.workload.dev.targets
-    plain = run(StructuredPrune(ratio=0.5, steps=0), whole)
-    adapted = run(StructuredPruningAdapter(ratio=0.5, rank=2, steps=150, rate=0.02), whole)
+    plain = first(StructuredPrune(ratio=0.5, steps=0), whole)
+    adapted = first(StructuredPruningAdapter(ratio=0.5, rank=2, steps=150, rate=0.02), whole)
     errors = [((s.module(x) - exact) ** 2).mean().item() for s in (adapted, plain)]
     assert errors[0] < 0.5 * errors[1]
     assert float(adapted.note.split(", ")[-1].split("%")[0]) < 20
