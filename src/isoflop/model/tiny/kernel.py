@@ -251,20 +251,6 @@ def scores(_: Any, one: Any, two: Any, cache: Any, at: Any) -> Any:
 
 
 @instruction
-def fetch(_: Any, array: Any, at: Any) -> Any:
-    """Have the cache line of array[at] brought near."""
-
-    def generate(c: Any, b: Any, s: Any, a: Any) -> Any:
-        address = b.bitcast(_data(c, b, s.args[0], a[0], a[1]), ir.IntType(8).as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [address.type, _INT, _INT, _INT])
-        call = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0i8")
-        b.call(call, [address, *(ir.Constant(_INT, i) for i in (0, 3, 1))])  # to read, to keep, data
-        return c.get_dummy_value()
-
-    return types.void(array, types.intp), generate
-
-
-@instruction
 def exp(_: Any, x: Any) -> Any:
     """e to the x to 2e-7, 0 below -88, at most e to the 88: two to the whole part by the exponent's bits, a polynomial
     for the rest."""
@@ -452,13 +438,6 @@ def _gated(gate_up: Floats, y: Floats) -> None:
 
 
 @compiled
-def _newest(rows: Rows, b: int) -> tuple[int, int]:
-    """The page of a row's token and its place there."""
-    own = rows.own[b] - 1
-    return rows.pages[b, (rows.shared[b] + PAGE - 1) // PAGE + own // PAGE], own % PAGE
-
-
-@compiled
 def _keep(qkv: Floats, rows: Rows, turns: Floats, cache: Floats, heads: int) -> None:
     """Turn queries and keys by their positions, and put keys and values of a layer where the pages have them."""
     (B, N), kv_heads = qkv.shape, cache.shape[2]
@@ -469,23 +448,12 @@ def _keep(qkv: Floats, rows: Rows, turns: Floats, cache: Floats, heads: int) -> 
         for at in range(b * N, b * N + (heads + kv_heads) * LANES, LANES):
             x = load(qkv_, at)
             store(qkv_, at, fma(rotated(x), sin, mul(x, cos)))
-        page, t = _newest(rows, b)
+        own = rows.own[b] - 1
+        page, t = rows.pages[b, (rows.shared[b] + PAGE - 1) // PAGE + own // PAGE], own % PAGE
         for g in range(kv_heads):
             keys, key = (page * 2 * kv_heads + g) * PAGE * LANES, b * N + (heads + g) * LANES
             store_quarters(cache_, keys + t // 4 * 4 * LANES + t % 4 * 4, load(qkv_, key))
             store(cache_, keys + (kv_heads * PAGE + t) * LANES, load(qkv_, key + kv_heads * LANES))
-
-
-@compiled
-def _fetch(rows: Rows, b: int, cache: Floats) -> None:
-    """Have the lines brought near that `_keep` will write for a row; to wait for them there takes longer."""
-    kv_heads, cache_ = cache.shape[2], cache.reshape(-1)
-    page, t = _newest(rows, b)
-    for g in range(kv_heads):
-        keys = (page * 2 * kv_heads + g) * PAGE * LANES
-        for quarter in range(4):
-            fetch(cache_, keys + (t // 4 * 4 + quarter) * LANES)
-        fetch(cache_, keys + (kv_heads * PAGE + t) * LANES)
 
 
 @compiled
@@ -498,12 +466,11 @@ def _pair(pair: int, heads: int, kv_heads: int) -> tuple[int, int, int]:
 
 
 @compiled
-def _attend(qkv: Floats, rows: Rows, cache: Floats, out: Floats, after: tuple[Rows, Floats]) -> None:
+def _attend(qkv: Floats, rows: Rows, cache: Floats, out: Floats) -> None:
     """What each row's heads gather from the tokens that it sees, itself included, into out [B, heads * 16].
 
     Heads go in pairs, so that what is loaded serves two; lanes 0 to 7 are of the one, the others of the other. Each
-    stage is done for all pairs, as a pair's own stages wait for each other. Meanwhile the lines come that the rows
-    `after` these will write.
+    stage is done for all pairs, as a pair's own stages wait for each other.
     """
     (B, N), heads, kv_heads, P = qkv.shape, out.shape[1] // LANES, cache.shape[2], rows.pages.shape[1]
     qkv_, cache_, out_, pairs = (
@@ -515,8 +482,6 @@ def _attend(qkv: Floats, rows: Rows, cache: Floats, out: Floats, after: tuple[Ro
     weights, scales = _aligned(pairs, P * LANES).reshape(-1), _aligned(pairs, LANES).reshape(-1)
     zero = splat(np.float32(0))
     for b in range(B):
-        if b < len(after[0].tokens):
-            _fetch(after[0], b, after[1])
         before = (rows.shared[b] + PAGE - 1) // PAGE
         pages = before + (rows.own[b] + PAGE - 1) // PAGE
         for pair in range(pairs):
@@ -554,18 +519,6 @@ def _attend(qkv: Floats, rows: Rows, cache: Floats, out: Floats, after: tuple[Ro
 
 
 @compiled
-def _part(rows: Rows, start: int, stop: int) -> Rows:
-    """Some rows of a batch."""
-    return Rows(
-        rows.tokens[start:stop],
-        rows.positions[start:stop],
-        rows.pages[start:stop],
-        rows.shared[start:stop],
-        rows.own[start:stop],
-    )
-
-
-@compiled
 def forward(rows: Rows, weights: Weights, cache: Floats, logits: Floats) -> None:
     """Advance sequences by rows of new tokens: their keys and values into the cache, and what comes next.
 
@@ -587,17 +540,19 @@ def forward(rows: Rows, weights: Weights, cache: Floats, logits: Floats) -> None
         for start in range(0, B, BLOCK):
             stop = min(start + BLOCK, B)
             n = stop - start
-            now = _part(rows, start, stop)
-            if stop < B:
-                after = _part(rows, stop, min(stop + BLOCK, B)), cache[layer]
-            else:
-                after = _part(rows, 0, block), cache[(layer + 1) % L]
+            now = Rows(
+                rows.tokens[start:stop],
+                rows.positions[start:stop],
+                rows.pages[start:stop],
+                rows.shared[start:stop],
+                rows.own[start:stop],
+            )
             x_, y, gathered, hidden = x[start:stop], y_[:n], gathered_[:n], hidden_[:n]
             qkv, stream, gate_up = qkv_[:n], stream_[:n], gate_up_[:n]
             _normed(x_, y)
             product(y, weights.qkv[layer], qkv)
             _keep(qkv, now, weights.turns, cache[layer], D // LANES)
-            _attend(qkv, now, cache[layer], gathered, after)
+            _attend(qkv, now, cache[layer], gathered)
             product(gathered, weights.out[layer], stream)
             _add(x_, stream)
             _normed(x_, y)
