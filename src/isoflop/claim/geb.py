@@ -24,9 +24,9 @@ class Geb(Claim):
 
     The abstract names neither a speed nor a quantiser ("commendable inference times", "ongoing efforts"); the bounds
     are ours: faster than a person reads, and eight bits faster than FP32 in the same program. Eight bits are those of
-    `example.eight_bit`: int8 weights a scale a channel, int8 inputs a scale a row, int32 sums, by PyTorch. Models are
-    our tiny decoder, which has GEB's parts, and at size `full` SmolLM2-135M, ten times smaller than GEB-1.3B; its
-    weights are from a 4-bit file, so what eight bits lose of the original's may differ. Generating is one token for
+    `cast`: int8 weights a scale a row, multiplied in bf16. Models are our tiny decoder, which has GEB's parts, and at
+    size `full` SmolLM2-135M, ten times smaller than GEB-1.3B; its weights are from a 4-bit file, so what eight bits
+    lose of the original's may differ. Generating is one token for
     each of some sequences; the keys of earlier tokens are left out, as they are the same in both.
     """
 

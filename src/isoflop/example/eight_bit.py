@@ -6,47 +6,17 @@ import copy
 import time
 from collections.abc import Sequence
 from statistics import median
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from isoflop.method.compress.linears import with_byte_weights
 from isoflop.model.tiny.decoder import PAD, Decoder
 
-M = TypeVar("M", bound=nn.Module)
 
-
-class EightBit(nn.Module):
-    """A linear layer whose weights and inputs are int8, its sums int32: a scale for each output channel and, found anew
-    at every call, for each row of the input (symmetric, the largest value being 127).
-
-    Args:
-        linear: the layer in full precision, without bias.
-    """
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        weight = linear.weight.detach()
-        self.scale = (weight.abs().amax(1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
-        self.weight = (weight / self.scale[:, None]).round().to(torch.int8).T.contiguous()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., K] to [..., N]."""
-        rows = x.reshape(-1, x.shape[-1])
-        scale = (rows.abs().amax(1, keepdim=True) / 127).clamp(min=torch.finfo(torch.float32).tiny)
-        whole = (rows / scale).round_().to(torch.int8)
-        sums = torch._int_mm(whole, self.weight)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
-        return (sums * scale).mul_(self.scale).view(*x.shape[:-1], -1)
-
-
-def in_eight_bits(model: M) -> M:
-    """A copy of a model whose linear layers are all `EightBit`."""
-    small = copy.deepcopy(model)
-    for module in [*small.modules()]:
-        for name, child in module.named_children():
-            if isinstance(child, nn.Linear):
-                setattr(module, name, EightBit(child))
-    return small
+def in_eight_bits(model: nn.Module) -> nn.Module:
+    """A copy of a model whose linear layers hold their weights in int8, as `cast` has them, and multiply in bf16."""
+    return with_byte_weights(copy.deepcopy(model))
 
 
 def speeds(models: Sequence[nn.Module], inputs: tuple[Tensor, ...], rounds: int) -> list[list[float]]:

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from isoflop.cost import Meter
-from isoflop.method.compress.linears import ByteWeights, Typed, by_loss, called_in, linear_kinds, type_of
+from isoflop.method.compress.linears import (
+    ByteWeights,
+    Typed,
+    by_loss,
+    called_in,
+    linear_kinds,
+    type_of,
+    with_byte_weights,
+)
 from isoflop.method.compress.tuning import swapped
 from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk
 
@@ -66,11 +74,9 @@ class Cast(ShrinkMethod):
             with problem.spending():
                 half = Typed(problem.copy().to(torch.bfloat16), torch.bfloat16, dtype)
             yield Shrunk(half, "bf16")
-        bytewise = [n for names in kinds.values() for n in names if ByteWeights.fits(problem.module.get_submodule(n))]
-        if bytewise:
+        if any(ByteWeights.fits(problem.module.get_submodule(n)) for names in kinds.values() for n in names):
             with problem.spending():
-                light = problem.copy().to(torch.bfloat16)
-                light = swapped(light, {n: ByteWeights(cast(nn.Linear, light.get_submodule(n))) for n in bytewise})
+                light = with_byte_weights(problem.copy().to(torch.bfloat16))
             yield Shrunk(Typed(light, torch.bfloat16, dtype), "bf16, weights in int8")
         if kinds:
             yield from self._int8(problem, kinds, dtype)

@@ -89,6 +89,13 @@ class ByteWeights(nn.Module):
         return out if self.bias is None else out + as_type(self.bias, x.dtype)
 
 
+def with_byte_weights(model: nn.Module) -> nn.Module:
+    """`model`, changed to hold the weights of its linear layers in int8 where the kernel takes their shape."""
+    modules = cast(Iterator[tuple[str, nn.Module]], model.named_modules())
+    linear = {name: m for name, m in modules if type(m) is nn.Linear}
+    return swapped(model, {name: ByteWeights(m) for name, m in linear.items() if ByteWeights.fits(m)})
+
+
 class NibbleWeights(nn.Module):
     """A linear layer whose weights are held in int4, a scale and a zero for each 32 columns; multiplied in bf16.
 

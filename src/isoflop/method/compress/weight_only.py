@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from isoflop.cost import Meter
-from isoflop.method.compress.linears import ByteWeights, NibbleWeights, by_loss, linear_kinds
+from isoflop.method.compress.linears import NibbleWeights, by_loss, linear_kinds, with_byte_weights
 from isoflop.method.compress.packed import on_a_grid, sites
 from isoflop.method.compress.tuning import swapped
 from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk
@@ -67,9 +67,7 @@ class WeightOnly(ShrinkMethod):
                 lambda n: NibbleWeights.rounded(_at(problem.module, n)),
                 self.examples,
             )
-            light = problem.copy()
-            layers = [n for names in every.values() for n in names]
-            light = swapped(light, {n: ByteWeights(_at(light, n)) for n in layers if ByteWeights.fits(_at(light, n))})
+            light = with_byte_weights(problem.copy())
             before = " (in 16 levels before)" if on_a_grid(sites(problem.module)) else ""
         for i, last in enumerate(order, 1):
             with problem.spending():
