@@ -146,6 +146,17 @@ def test_each_cut_starts_from_what_the_one_before_was_trained_to():
     assert {tuple(row) for row in second.module[0].weight.tolist()} < rows
 
 
+def test_norms_hold_the_statistics_of_the_data_after_the_training():
+    """And not those of the last few batches, nor those of the original's wider layers."""
+    net = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
+    whole = imitating(net, torch.randn(64, 8) + 1)
+    smaller = first(StructuredPrune(ratio=0.5, steps=5, rate=0.05, batch=8), whole).module
+    seen = smaller[0](whole.workload.calibration.inputs[0])
+    assert torch.allclose(smaller[1].running_mean, seen.mean(0), atol=1e-5)
+    assert torch.allclose(smaller[1].running_var, seen.var(0), atol=1e-5)
+    assert not any(m.training for m in smaller.modules())
+
+
 def test_whole_heads_are_kept():
     """A fifth less of 32 is no multiple of four heads; what is added to attention keeps in step with it."""
     net, x = Mixed(), torch.randn(8, 1, 6, 6)

@@ -11,7 +11,7 @@ from torch import nn
 
 from isoflop.cost import Meter
 from isoflop.method.compress.channels import ever_thinner
-from isoflop.method.compress.tuning import Tuning, tune
+from isoflop.method.compress.tuning import Tuning, tune_with_norms
 from isoflop.method.shrink import Original, ShrinkMethod, Shrunk
 
 
@@ -23,8 +23,10 @@ class StructuredPrune(ShrinkMethod):
     What depends on what is found by torch-pruning (DepGraph); importance is first-order Taylor of the loss, or of
     random sums of the outputs where there is none. Each cut starts from what the one before and its training have left,
     so that thin models have been trained for longest, until no layer has channels to spare; whoever asks leaves the
-    curve where it falls below what is wanted. Layers that write the model's outputs, and projections of attention
-    other than `nn.MultiheadAttention`, keep their sizes: each kind of layer is first halved on a copy that has to run.
+    curve where it falls below what is wanted. Batch norms see each batch of the training and are measured anew after
+    it: with the statistics of before, thin models are won back worse. Layers that write the model's outputs, and
+    projections of attention other than `nn.MultiheadAttention`, keep their sizes: each kind of layer is first halved on
+    a copy that has to run.
     The FLOPs of what is yielded have fallen, or it is refused. It loses to quantising where bytes are what counts, and
     at strong cuts to a smaller model trained for as long.
 
@@ -60,7 +62,7 @@ class StructuredPrune(ShrinkMethod):
         """
 
         def tuned(model: nn.Module) -> tuple[nn.Module, str]:
-            tune(problem, model, model.parameters(), Tuning(self.steps, self.rate, self.batch), rng)
+            tune_with_norms(problem, model, Tuning(self.steps, self.rate, self.batch), rng)
             return model, ""
 
         return ever_thinner(problem, self.ratio, tuned)

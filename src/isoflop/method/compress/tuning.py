@@ -72,9 +72,26 @@ def step(optimiser: torch.optim.Optimizer) -> None:
     cast(Any, optimiser).step()
 
 
+def tune_with_norms(problem: Original, module: nn.Module, tuning: Tuning, rng: np.random.Generator) -> None:
+    """Train all parameters with batch norms that see each batch, as training from scratch does; then measure them."""
+    norms = _norms(module)
+    for m in norms:
+        m.train()
+    tune(problem, module, module.parameters(), tuning, rng)
+    for m in norms:
+        m.eval()
+    with problem.spending():
+        refresh_norms(problem, module)
+
+
+def _norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:  # pyright: ignore[reportPrivateUsage]
+    kind = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
+    return [m for m in module.modules() if isinstance(m, kind) and m.track_running_stats]
+
+
 def refresh_norms(problem: Original, module: nn.Module) -> None:
     """Measure the statistics of batch norms anew on calibration data: those of the original are of other inputs."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]  # pyright: ignore[reportPrivateUsage]
+    norms = _norms(module)
     if not norms:
         return
     momenta = [m.momentum for m in norms]
