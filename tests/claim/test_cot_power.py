@@ -34,7 +34,7 @@ def test_each_part_can_fail(steps, at_once, holds):
 
 
 def test_only_sizes_with_and_without_steps_are_compared():
-    assert _sizes("automata") == ["33k", "131k"]
+    assert _sizes("automata") == _sizes("connectivity") == ["33k", "131k"]
     assert _sizes("chain") == []
 
 
