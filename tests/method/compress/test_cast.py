@@ -13,6 +13,7 @@ from torch import nn  # noqa: E402
 from isoflop.cost import Meter  # noqa: E402
 from isoflop.cost.ops import OpMeter, stored_bytes  # noqa: E402
 from isoflop.method.compress.cast import Cast  # noqa: E402
+from isoflop.method.compress.clip import Clip  # noqa: E402
 from isoflop.method.compress.linears import ByteWeights, linear_kinds  # noqa: E402
 from isoflop.method.shrink import Data, Refused, Shrinking, Workload  # noqa: E402
 from isoflop.testing import check_method  # noqa: E402
@@ -168,3 +169,10 @@ def test_weights_alone_stay_in_bf16_where_the_kernel_would_read_past_their_end()
     assert (type(first), type(last)) == (ByteWeights, nn.Linear)
     few = run(Cast(), task(nn.Sequential(nn.Linear(2, 5)), torch.randn(8, 2)))
     assert [s.note for s in few] == ["bf16", "int8"]
+
+
+def test_layers_whose_weights_are_packed_already_are_left_as_they_are():
+    net, x = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 16)), torch.randn(8, 16)
+    clipped = run(Clip(bits=(4,)), task(net, x))[0].module
+    notes = [s.note for s in run(Cast(), task(clipped, x))]
+    assert notes == ["bf16"]

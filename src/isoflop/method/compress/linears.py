@@ -91,9 +91,7 @@ class ByteWeights(nn.Module):
 
 def with_byte_weights(model: nn.Module) -> nn.Module:
     """`model`, changed to hold the weights of its linear layers in int8 where the kernel takes their shape."""
-    modules = cast(Iterator[tuple[str, nn.Module]], model.named_modules())
-    linear = {name: m for name, m in modules if type(m) is nn.Linear}
-    return swapped(model, {name: ByteWeights(m) for name, m in linear.items() if ByteWeights.fits(m)})
+    return swapped(model, {name: ByteWeights(m) for name, m in _linear(model).items() if ByteWeights.fits(m)})
 
 
 class NibbleWeights(nn.Module):
@@ -187,8 +185,13 @@ def type_of(module: nn.Module) -> torch.dtype | None:
 
 def linear_kinds(module: nn.Module, few: int) -> dict[str, list[str]]:
     """Names of linear layers by kind: those that differ in numbers only, or each layer alone up to `few`."""
+    return by_kind([*_linear(module)], few)
+
+
+def _linear(module: nn.Module) -> dict[str, nn.Linear]:
+    """Linear layers by name; not those inside a packed one, whose weights it holds in another form."""
     modules = cast(Iterator[tuple[str, nn.Module]], module.named_modules())
-    return by_kind([name for name, m in modules if type(m) is nn.Linear], few)
+    return {name: m for name, m in modules if type(m) is nn.Linear and cast(Tensor | None, m.weight) is not None}
 
 
 def by_loss(
