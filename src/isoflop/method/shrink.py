@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, ClassVar, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -191,12 +191,14 @@ class Original:
         workload: what it is for. Methods look at its calibration data only.
         meter: who pays.
         teacher: the user's own module, to imitate; `module` itself unless another method came before.
+        begun: what a method that `continues` had yielded last when it was cut off; not to be changed.
     """
 
     module: nn.Module
     workload: Workload
     meter: Meter
     teacher: nn.Module
+    begun: nn.Module | None = None
     _counting: OpMeter | None = None
 
     @property
@@ -292,6 +294,9 @@ class ShrinkMethod(Method[Original, Shrunk]):
     quality against cost per use, so that a study can stop it once they fall below the floor. It refuses models that it
     does not apply to before it spends anything.
     """
+
+    continues: ClassVar[bool] = False
+    """Whether each module is made from the one before, so that a curve cut off goes on from `problem.begun`."""
 
     @abstractmethod
     def run(self, problem: Original, meter: Meter, rng: np.random.Generator) -> Iterator[Shrunk]:

@@ -2,6 +2,7 @@
 
 import copy
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -66,6 +67,15 @@ def test_neurons_that_do_nothing_go_first_and_nothing_is_lost():
     x = whole.workload.dev.inputs[0]
     assert torch.allclose(smaller.module(x), whole.module(x), atol=1e-5)
     assert flops(smaller.module, x) == flops(whole.module, x) / 2
+
+
+def test_a_curve_that_was_cut_off_goes_on_to_the_same_models():
+    whole, meter = imitating(Mixed(), torch.randn(8, 1, 6, 6)), Meter()
+    every = run(StructuredPrune(steps=0), whole)
+    for at in (0, 2):
+        problem = replace(whole.open("toy", meter, None, 0), begun=every[at].module)
+        rest = list(StructuredPrune(steps=0).run(problem, meter, None))
+        assert [s.note for s in rest] == [s.note for s in every[at + 1 :]]
 
 
 def test_convolutions_attention_and_mlp_all_shrink_as_torch_pruning_alone_shrinks_them():

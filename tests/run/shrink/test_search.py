@@ -21,6 +21,7 @@ from tests.run.shrink.toys import (  # noqa: E402
     Fail,
     Gated,
     H,
+    Ladder,
     Misfit,
     No,
     Ruin,
@@ -161,6 +162,19 @@ def test_a_resumed_study_begins_only_what_now_fits():
     assert sorted(logged()) == ["skip", "train", "train", "train"]
     assert verdicts(richer)[str(small)].startswith("holds")
     assert verdicts(richer)[str(large)].startswith("skipped: needs flops=")
+
+
+def test_a_curve_that_continues_goes_on_from_its_last_model_and_pays_for_none_twice():
+    rung = 500 * 64 * WHOLE
+    poor = look(Ladder(), budget=[Budget("flops", 1.8 * rung)])
+    assert [c.note for c in poor.candidates] == ["rank 24"]
+    assert [e.needs for e in poor.ended if e.path != ("keep",)] == [Budget("flops", rung)]
+    richer = look(Ladder(), budget=[Budget("flops", 4 * rung)])
+    assert logged() == ["rung 24", "rung 20", "rung 20", "rung 16"]
+    assert [c.note for c in richer.candidates] == ["rank 24", "rank 20", "rank 16"]
+    assert [round(c.once.flops / rung, 1) for c in richer.candidates] == [1, 2, 3]
+    assert 3 * rung < richer.bill.total.flops < 3.2 * rung
+    assert richer.chosen.note == "rank 16"
 
 
 def test_the_cheapest_in_need_come_first_and_the_last_gets_all_that_is_left():

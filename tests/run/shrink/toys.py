@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 from collections.abc import Iterator
@@ -191,6 +192,27 @@ class Train(Toy):
         net = problem.copy()
         net.set_submodule("2", nn.Identity())
         yield Shrunk(net, "trained")
+
+
+@final
+@dataclass(frozen=True)
+class Ladder(Toy):
+    """Factor the wide layer to ever smaller ranks, after a training each and from the model before."""
+
+    steps: int = 500
+
+    continues = True
+
+    def run(self, problem: Original, meter: Meter, rng: np.random.Generator) -> Iterator[Shrunk]:
+        net = problem.copy() if problem.begun is None else problem.begun
+        reached = H if isinstance(net[1], nn.Linear) else net[1].up.in_features
+        for rank in (rank for rank in (24, 20, 16) if rank < reached):
+            log(f"rung {rank}")
+            for _ in problem.repeat(self.steps, "train"):
+                problem.module(problem.calibration.inputs[0])
+            net = copy.deepcopy(net)
+            net.set_submodule("1", Factors(problem.module[1], rank))
+            yield Shrunk(net, f"rank {rank}")
 
 
 class Gate(Conditional):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import importlib
+import math
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -62,6 +63,8 @@ def ever_thinner(
 ) -> Iterator[Shrunk]:
     """Ever thinner models, each cut from the one before once that was tuned, until no layer has channels to spare.
 
+    A curve that was cut off goes on from the last of them.
+
     Args:
         problem: the model and who pays.
         ratio: of the channels that a cut leaves; the k-th leaves ratio^k of the original's.
@@ -72,10 +75,11 @@ def ever_thinner(
     """
     with problem.spending():
         names = prunable(problem)
-    model, kept = problem.copy(), 1.0
-    whole = flops(model, problem.calibration)
-    widest = max(_width(model.get_submodule(name)) for name in names)
-    while (kept := kept * ratio) * widest >= 1:
+    widest = max(names, key=lambda name: _width(problem.module.get_submodule(name)))
+    whole, width = flops(problem.module, problem.calibration), _width(problem.module.get_submodule(widest))
+    model = problem.copy() if problem.begun is None else copy.deepcopy(problem.begun)
+    kept = ratio ** round(math.log(_width(model.get_submodule(widest)) / width, ratio))
+    while (kept := kept * ratio) * width >= 1:
         with problem.spending():
             smaller = pruned(problem, model, names, kept)
         if smaller is None:

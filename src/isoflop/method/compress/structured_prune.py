@@ -46,6 +46,7 @@ class StructuredPrune(ShrinkMethod):
     rate: float = 0.001
     batch: int = 32
 
+    continues = True
     source = "Fang et al. 2023, DepGraph: Towards Any Structural Pruning (arXiv 2301.12900)"
     cost = "a trial a kind of layer; for each cut a backward pass over the data and `steps` of training"
     buys = "FLOPs by ratio^2 a cut where both sides are pruned; no law of the quality known"

@@ -78,6 +78,7 @@ class StructuredPruningAdapter(ShrinkMethod):
     rate: float = 0.005
     batch: int = 32
 
+    continues = True
     source = "Hedegaard et al. 2022, Structured Pruning Adapters (arXiv 2211.10155)"
     cost = "a trial a kind of layer; for each cut a backward pass over the data and `steps` of training"
     buys = "learned weights by rank * (rows + columns) / (rows * columns); no law of the quality known"

@@ -285,16 +285,17 @@ class Search:
         if self._kept.begin(path) >= _KILLED:
             self._end(path, f"failed: the process ended {_KILLED} times while it worked (killed, or out of memory)")
             return
-        status, needs = "ok", None
+        status, needs, start = "ok", None, self._start(path, base)
         watch, looked = _Stopwatch(), _Stopwatch()
         share = Meter(budgets, self._meter, lambda: watch() + looked())
         meter, looks = Meter(parent=share, clock=watch), Meter(parent=share, clock=looked)
         try:
-            status = self._follow(path, base, (meter, watch), (looks, looked))
+            status = self._follow(path, base, start, (meter, watch), (looks, looked))
         except Refused as why:
             status = f"refused: {why}"
         except BudgetExhausted as exhausted:
-            status, needs = _cut_off(exhausted, meter.spent, budgets)
+            kept = self._start(path, base).once[exhausted.axis] - start.once[exhausted.axis]
+            status, needs = _cut_off(exhausted, meter.spent[exhausted.axis] - kept, budgets)
         except (KeyboardInterrupt, SystemExit):
             self._kept.give_up(path)
             raise
@@ -302,18 +303,31 @@ class Search:
             status = f"failed: {_why(error)}"
         self._end(path, status, needs)
 
+    def _start(self, path: tuple[str, ...], base: Candidate) -> Candidate:
+        """What a method starts from: the last of its own models if it `continues` and all of them are there."""
+        found = self._kept.of(path) if self._methods[path[-1]].continues else []
+        return found[-1] if found and all(c.has_module for c in found) else base
+
     def _follow(
-        self, path: tuple[str, ...], base: Candidate, own: tuple[Meter, _Stopwatch], looking: tuple[Meter, _Stopwatch]
+        self,
+        path: tuple[str, ...],
+        base: Candidate,
+        start: Candidate,
+        own: tuple[Meter, _Stopwatch],
+        looking: tuple[Meter, _Stopwatch],
     ) -> str:
         """Its own meter makes its once-cost; looking at what it yields is paid by the other."""
         method, module = self._methods[path[-1]], base.module()
         module.eval()
         (meter, watch), (looks, looked) = own, looking
-        problem = Original(module, self.workload, meter, self.module)
-        known = {c.step: c for c in self._kept.of(path)}
+        known, first, begun = {c.step: c for c in self._kept.of(path)}, 0, None
+        if start.path == path:
+            first, begun = start.step + 1, start.module()
+            self._candidates += known.values()
+        problem = Original(module, self.workload, meter, self.module, begun)
         below = 0
-        for step, shrunk in enumerate(_stepping(method, problem, meter, self.asked.seed, watch)):
-            new = Candidate(path, step, shrunk.note, base.once.then(meter.spent))
+        for step, shrunk in enumerate(_stepping(method, problem, meter, self.asked.seed, watch), first):
+            new = Candidate(path, step, shrunk.note, start.once.then(meter.spent))
             with looked:
                 candidate = known.get(step) or self._look(new, shrunk.module, looks)
             self._candidates.append(candidate)
@@ -501,12 +515,18 @@ class Search:
         )
 
 
-def _cut_off(exhausted: BudgetExhausted, spent: Cost, budgets: Sequence[Budget]) -> tuple[str, Budget | None]:
-    """What to say of a method whose budget ended, and what it needs at least; looks at its steps are paid and kept."""
+def _cut_off(exhausted: BudgetExhausted, spent: float, budgets: Sequence[Budget]) -> tuple[str, Budget | None]:
+    """What to say of a method whose budget ended, and what it needs at least; looks at its steps are paid and kept.
+
+    Args:
+        exhausted: by what was asked beyond its budget.
+        spent: what it has spent on that axis and would spend again.
+        budgets: its share.
+    """
     axis = exhausted.axis
     if math.isnan(exhausted.asked):
         return f"failed: what it would cost on {axis} is not known, so no budget of it can be kept", None
-    needs = Budget(axis, exhausted.asked + (0.0 if axis == "peak_bytes" else spent[axis]))
+    needs = Budget(axis, exhausted.asked + (0.0 if axis == "peak_bytes" else spent))
     share = min(b.limit for b in budgets if b.axis == axis)
     return f"skipped: needs {axis}={needs.limit:.4g} or more, its share was {share:.4g}", needs
 
