@@ -8,7 +8,9 @@ from tests.method.compress.toys import first, imitating, run  # noqa: E402
 from torch import nn  # noqa: E402
 
 from isoflop.cost.ops import OpMeter  # noqa: E402
+from isoflop.method.compress.clip import Clip  # noqa: E402
 from isoflop.method.compress.fold import Fold  # noqa: E402
+from isoflop.method.compress.low_rank import LowRank  # noqa: E402
 from isoflop.method.shrink import Refused  # noqa: E402
 from isoflop.testing import check_method  # noqa: E402
 
@@ -89,3 +91,11 @@ def test_what_is_read_by_others_too_stays_as_it_was():
 def test_where_no_norm_reads_a_layer_it_refuses(net):
     with pytest.raises(Refused, match="no batch norm that alone reads"):
         run(Fold(), task(net, 6))
+
+
+@pytest.mark.parametrize("method", [Fold(), LowRank(steps=0)])
+def test_layers_whose_weights_are_packed_are_refused_and_do_not_fail(method):
+    net = nn.Sequential(nn.Linear(16, 32), nn.BatchNorm1d(32), nn.Linear(32, 16))
+    packed = first(Clip(bits=(4,)), task(net, 16)).module
+    with pytest.raises(Refused):
+        first(method, task(packed, 16))

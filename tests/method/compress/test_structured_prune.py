@@ -13,7 +13,7 @@ from tests.method.compress.toys import first, flops, imitating, run  # noqa: E40
 from torch import nn  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 
-from isoflop.cost import Meter  # noqa: E402
+from isoflop.cost import Budget, BudgetExhausted, Meter  # noqa: E402
 from isoflop.cost.ops import stored_bytes  # noqa: E402
 from isoflop.method.compress.channels import pruned  # noqa: E402
 from isoflop.method.compress.structured_prune import StructuredPrune  # noqa: E402
@@ -67,6 +67,13 @@ def test_neurons_that_do_nothing_go_first_and_nothing_is_lost():
     x = whole.workload.dev.inputs[0]
     assert torch.allclose(smaller.module(x), whole.module(x), atol=1e-5)
     assert flops(smaller.module, x) == flops(whole.module, x) / 2
+
+
+@pytest.mark.parametrize("flops", [1e5, 3e5, 1e6, 2e6, 3e6, 4e6])
+def test_a_budget_that_ends_while_channels_are_looked_for_is_told_as_one(flops):
+    whole, meter = imitating(Mixed(), torch.randn(8, 1, 6, 6)), Meter([Budget("flops", flops)])
+    with pytest.raises(BudgetExhausted):
+        next(StructuredPrune(steps=0).run(whole.open("toy", meter, None, 0), meter, None))
 
 
 def test_a_curve_that_was_cut_off_goes_on_to_the_same_models():

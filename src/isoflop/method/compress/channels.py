@@ -124,6 +124,7 @@ def _cut(problem: Original, model: nn.Module, names: list[str], kept_fraction: f
         pruner = tp.pruner.BasePruner(
             model,
             example_inputs=some.inputs,
+            forward_fn=_called,  # else an exhausted budget is taken for a wrong call, and another one is tried
             importance=importance,
             pruning_ratio=0.0,
             pruning_ratio_dict=_removed(problem, model, names, kept_fraction),
@@ -133,6 +134,10 @@ def _cut(problem: Original, model: nn.Module, names: list[str], kept_fraction: f
             _differentiate(problem, model)
         pruner.step()
     model.zero_grad(set_to_none=True)
+
+
+def _called(model: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+    return model(*inputs)
 
 
 def _removed(problem: Original, model: nn.Module, names: list[str], kept_fraction: float) -> dict[nn.Module, float]:

@@ -96,7 +96,7 @@ def read_by_norms(net: nn.Module, data: Data) -> dict[str, str]:
 def _foldable(module: nn.Module) -> bool:
     if type(module) in _NORMS:
         return cast(Any, module).running_mean is not None
-    return type(module) in (*_CONVOLUTIONS, nn.Linear)
+    return type(module) in (*_CONVOLUTIONS, nn.Linear) and cast(Any, module).weight is not None  # packed elsewhere
 
 
 def _fused(layer: nn.Module, norm: nn.Module) -> nn.Module:

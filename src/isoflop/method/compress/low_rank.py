@@ -114,6 +114,8 @@ class LowRank(ShrinkMethod):
 
 def _splits(module: nn.Module) -> bool:
     """Whether a layer has more weights than its two factors of rank 1."""
+    if cast(Any, getattr(module, "weight", None)) is None:  # none, or packed elsewhere
+        return False
     if type(module) is not nn.Linear and not (isinstance(module, _CONVOLUTIONS) and module.groups == 1):
         return False
     weight = module.weight.flatten(1)
