@@ -26,8 +26,8 @@ class Geb(Claim):
     are ours: faster than a person reads, and eight bits faster than FP32 in the same program. Eight bits are those of
     `cast`: int8 weights a scale a row, multiplied in bf16. Models are our tiny decoder, which has GEB's parts, and at
     size `full` SmolLM2-135M, ten times smaller than GEB-1.3B; its weights are from a 4-bit file, so what eight bits
-    lose of the original's may differ. Generating is one token for
-    each of some sequences; the keys of earlier tokens are left out, as they are the same in both.
+    lose of the original's may differ. Generating is one token for each of some sequences; the keys of earlier tokens
+    are left out, as they are the same in both.
     """
 
     paper: ClassVar[str] = "GEB-1.3B: Open Lightweight Large Language Model (arXiv 2406.09900)"

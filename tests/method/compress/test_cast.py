@@ -8,32 +8,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from tests.method.compress.toys import imitating, run  # noqa: E402
 from torch import nn  # noqa: E402
 
-from isoflop.cost import Meter  # noqa: E402
 from isoflop.cost.ops import OpMeter, stored_bytes  # noqa: E402
 from isoflop.method.compress.cast import Cast  # noqa: E402
 from isoflop.method.compress.clip import Clip  # noqa: E402
 from isoflop.method.compress.linears import ByteWeights, linear_kinds  # noqa: E402
-from isoflop.method.shrink import Data, Refused, Shrinking, Workload  # noqa: E402
+from isoflop.method.shrink import Refused  # noqa: E402
 from isoflop.testing import check_method  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
-def task(net, inputs):
-    with torch.no_grad():
-        data = Data((inputs,), net.eval()(inputs))
-    return Shrinking(net, Workload("toy", data, data, data, lambda o, t: -((o - t) ** 2).flatten(1).mean(1)))
-
-
-def run(method, task):
-    meter = Meter()
-    return list(method.run(task.open("toy", meter, None, 0), meter, None))
 
 
 class Fragile(nn.Module):
@@ -50,11 +33,11 @@ class Fragile(nn.Module):
 
 
 def test_it_keeps_the_contract():
-    check_method(Cast(), task(nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4)), torch.randn(8, 16)))
+    check_method(Cast(), imitating(nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4)), torch.randn(8, 16)))
 
 
 def test_the_layer_that_int8_ruins_is_found_and_comes_last():
-    whole = task(Fragile(), torch.randn(32, 16))
+    whole = imitating(Fragile(), torch.randn(32, 16))
     half, light, *small = run(Cast(), whole)
     assert (half.note, light.note) == ("bf16", "bf16, weights in int8")
     assert small[1].note == "int8 without narrow"
@@ -73,7 +56,7 @@ def test_layers_are_tried_by_kind_where_there_are_many():
 def test_bytes_and_types():
     net = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 64))
     x = torch.randn(4, 64)
-    half, *_, small = run(Cast(), task(net, x))
+    half, *_, small = run(Cast(), imitating(net, x))
     assert stored_bytes(half.module) == stored_bytes(net) / 2
     assert stored_bytes(small.module) < 0.35 * stored_bytes(net)
     costs = []
@@ -88,7 +71,7 @@ def test_bytes_and_types():
 def test_a_model_in_bf16_is_not_cast_to_it_again_and_returns_its_own_type():
     net = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 8)).bfloat16()
     x = torch.randn(4, 16).bfloat16()
-    found = run(Cast(), task(net, x))
+    found = run(Cast(), imitating(net, x))
     assert [s.note for s in found][-1] == "int8"
     assert "bf16" not in {s.note for s in found}
     assert all(s.module(x).dtype == torch.bfloat16 for s in found)
@@ -99,7 +82,7 @@ def test_a_transformer_keeps_working_and_can_be_saved(batch_first):
     layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=batch_first)
     net = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
     x = torch.randn(3, 5, 16)
-    for shrunk in run(Cast(), task(net, x)):
+    for shrunk in run(Cast(), imitating(net, x)):
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, of the quantised tensors' storage
             assert (shrunk.module(x) - net(x)).abs().mean() < 0.05
@@ -114,7 +97,7 @@ def test_torchao_does_the_same_with_its_own_kernels(kernels):
     pytest.importorskip("torchao")
     net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8))
     x = torch.randn(4, 64)
-    *_, small = run(Cast(kernels=kernels), task(net, x))
+    *_, small = run(Cast(kernels=kernels), imitating(net, x))
     assert (small.module(x) - net(x)).abs().max() < 0.05
     assert stored_bytes(small.module) < 0.4 * stored_bytes(net)
     file = io.BytesIO()
@@ -124,12 +107,12 @@ def test_torchao_does_the_same_with_its_own_kernels(kernels):
 
 
 def test_a_model_without_linear_layers_gets_bf16_only_and_one_without_weights_nothing():
-    convolution = task(nn.Sequential(nn.Conv1d(2, 4, 3), nn.Flatten()), torch.randn(4, 2, 8))
+    convolution = imitating(nn.Sequential(nn.Conv1d(2, 4, 3), nn.Flatten()), torch.randn(4, 2, 8))
     assert [s.note for s in run(Cast(), convolution)] == ["bf16"]
     with pytest.raises(Refused, match="no weights in float32"):
-        run(Cast(), task(nn.Flatten(), torch.randn(4, 2, 8)))
+        run(Cast(), imitating(nn.Flatten(), torch.randn(4, 2, 8)))
     with pytest.raises(Refused, match="no linear layers for int8"):
-        run(Cast(), task(nn.Conv1d(2, 4, 3).bfloat16(), torch.randn(4, 2, 8).bfloat16()))
+        run(Cast(), imitating(nn.Conv1d(2, 4, 3).bfloat16(), torch.randn(4, 2, 8).bfloat16()))
 
 
 def test_weights_alone_in_int8_are_a_byte_each_and_near_in_any_type():
@@ -164,15 +147,15 @@ def test_many_rows_are_multiplied_as_a_matrix_and_give_the_same():
 
 def test_weights_alone_stay_in_bf16_where_the_kernel_would_read_past_their_end():
     net = nn.Sequential(nn.Linear(16, 33), nn.ReLU(), nn.Linear(33, 4))
-    _, light, *_ = run(Cast(), task(net, torch.randn(8, 16)))
+    _, light, *_ = run(Cast(), imitating(net, torch.randn(8, 16)))
     first, _, last = light.module.inner
     assert (type(first), type(last)) == (ByteWeights, nn.Linear)
-    few = run(Cast(), task(nn.Sequential(nn.Linear(2, 5)), torch.randn(8, 2)))
+    few = run(Cast(), imitating(nn.Sequential(nn.Linear(2, 5)), torch.randn(8, 2)))
     assert [s.note for s in few] == ["bf16", "int8"]
 
 
 def test_layers_whose_weights_are_packed_already_are_left_as_they_are():
     net, x = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 16)), torch.randn(8, 16)
-    clipped = run(Clip(bits=(4,)), task(net, x))[0].module
-    notes = [s.note for s in run(Cast(), task(clipped, x))]
+    clipped = run(Clip(bits=(4,)), imitating(net, x))[0].module
+    notes = [s.note for s in run(Cast(), imitating(clipped, x))]
     assert notes == ["bf16"]

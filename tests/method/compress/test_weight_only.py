@@ -10,35 +10,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from tests.method.compress.toys import imitating, run  # noqa: E402
 from torch import nn  # noqa: E402
 
-from isoflop.cost import Meter  # noqa: E402
 from isoflop.cost.ops import OpMeter, stored_bytes  # noqa: E402
 from isoflop.method.compress.cast import Cast  # noqa: E402
 from isoflop.method.compress.linears import ByteWeights, NibbleWeights  # noqa: E402
 from isoflop.method.compress.weight_only import WeightOnly  # noqa: E402
-from isoflop.method.shrink import Data, Refused, Shrinking, Workload  # noqa: E402
+from isoflop.method.shrink import Refused  # noqa: E402
 from isoflop.testing import check_method  # noqa: E402
 
 if not NibbleWeights.is_fast():
     pytest.skip("this processor has no fast kernel of int4 weights", allow_module_level=True)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
-def task(net, inputs):
-    with torch.no_grad():
-        data = Data((inputs,), net.eval()(inputs))
-    return Shrinking(net, Workload("toy", data, data, data, lambda o, t: -((o - t) ** 2).flatten(1).mean(1)))
-
-
-def run(method, task):
-    meter = Meter()
-    return list(method.run(task.open("toy", meter, None, 0), meter, None))
 
 
 class Fragile(nn.Module):
@@ -55,11 +38,13 @@ class Fragile(nn.Module):
 
 
 def test_it_keeps_the_contract():
-    check_method(WeightOnly(), task(nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 16)), torch.randn(8, 32)))
+    check_method(
+        WeightOnly(), imitating(nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 16)), torch.randn(8, 32))
+    )
 
 
 def test_the_layer_that_int4_ruins_is_found_and_stays_in_int8_to_the_last():
-    whole = task(Fragile(), torch.randn(64, 32))
+    whole = imitating(Fragile(), torch.randn(64, 32))
     first, without, every = run(WeightOnly(), whole)
     assert first.note.startswith("weights in int4, in int8 in ")
     assert without.note == "weights in int4, in int8 in narrow"
@@ -78,9 +63,9 @@ def test_weights_on_a_grid_of_16_levels_are_exact_and_the_note_says_that_they_we
     codes[..., :2] = torch.tensor([0, 15])  # so that the range is that of the grid
     linear.weight.data = (codes * scale + low).flatten(1)
     assert torch.equal(NibbleWeights.rounded(linear).weight, linear.weight)
-    (found,) = run(WeightOnly(), task(nn.Sequential(linear), torch.randn(8, 64)))
+    (found,) = run(WeightOnly(), imitating(nn.Sequential(linear), torch.randn(8, 64)))
     assert found.note == "weights in int4 (in 16 levels before)"
-    (found,) = run(WeightOnly(), task(nn.Sequential(nn.Linear(64, 48)), torch.randn(8, 64)))
+    (found,) = run(WeightOnly(), imitating(nn.Sequential(nn.Linear(64, 48)), torch.randn(8, 64)))
     assert found.note == "weights in int4"
 
 
@@ -103,8 +88,8 @@ def test_the_kernel_computes_what_its_rounded_weights_would_in_any_type(rows):
 
 def test_it_saves_loads_and_composes_with_bf16():
     net, x = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 16)), torch.randn(4, 64)
-    half, *_ = run(Cast(), task(net, x))
-    *_, found = run(WeightOnly(), task(half.module, x))
+    half, *_ = run(Cast(), imitating(net, x))
+    *_, found = run(WeightOnly(), imitating(half.module, x))
     assert [type(m) for m in found.module.inner[::2]] == [NibbleWeights, NibbleWeights]
     file = io.BytesIO()
     torch.save(copy.deepcopy(found.module), file)
@@ -128,7 +113,7 @@ def test_another_processor_refuses_what_lies_in_this_ones_order(tmp_path):
 
 def test_it_is_refused_where_no_shape_or_processor_fits(monkeypatch):
     with pytest.raises(Refused, match="multiple of 32 columns"):
-        run(WeightOnly(), task(nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4)), torch.randn(4, 16)))
+        run(WeightOnly(), imitating(nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4)), torch.randn(4, 16)))
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
     with pytest.raises(Refused, match="AVX2 or AVX512 only"):
-        run(WeightOnly(), task(nn.Linear(32, 16), torch.randn(4, 32)))
+        run(WeightOnly(), imitating(nn.Linear(32, 16), torch.randn(4, 32)))

@@ -221,7 +221,7 @@ class Mue(ShrinkMethod):
     def _train(self, problem: Original, model: SimilarityExit, data: Data, generator: torch.Generator) -> None:
         goal = objective(problem)
         learning = model if self.trained_trunk else model.stages
-        descent = Descent(list(learning.parameters()), 1e-3, self.steps)
+        descent = Descent([p.requires_grad_(True) for p in learning.parameters()], 1e-3, self.steps)
         order = batches(len(data), problem.workload.batch, generator)
         for _ in range(self.steps):  # counted one by one: each draws other exits
             with problem.spending("train"):
