@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -12,12 +13,12 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter, tree_map
+from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
 
 from isoflop.cost.energy import EnergyMeter
 from isoflop.cost.meter import Meter, Role
-from isoflop.cost.vector import Cost
+from isoflop.cost.vector import FREE, Cost
 
 _aten = torch.ops.aten
 Formula = Callable[..., float]
@@ -96,6 +97,10 @@ _MORE: dict[Any, Formula] = {
 }
 _FOURIER = {_aten._fft_r2c, _aten._fft_c2c, _aten._fft_c2r}
 _GATHERS = {_aten.embedding, _aten.index_select, _aten.gather, _aten.index, _aten._embedding_bag}
+_PLAIN = {int, float, bool, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format, str}
+_MOST_SHAPES = 4096
+_EVERY_S = 0.001
+"""Time is looked at no more often than that (seconds)."""
 _NO_TRAFFIC = {_aten._unsafe_view, _aten.detach, _aten.empty, _aten.lift_fresh, _aten.empty_like, _aten.empty_strided}
 
 
@@ -131,7 +136,7 @@ class OpMeter(TorchDispatchMode):
         self.by_op: dict[str, float] = {}
         self._meter = meter
         self._role: Role = role
-        self._depth, self._live = 0, 0.0
+        self._depth, self._live, self._asked = 0, 0.0, -math.inf
         self._held: dict[StorageWeakRef, int] = {}
         self.wall_s = self.joules = 0.0
 
@@ -175,17 +180,15 @@ class OpMeter(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Run one operator and count it."""
-        kwargs = dict(kwargs or {})
+        kwargs = {} if kwargs is None else kwargs
         if not isinstance(func, OpOverload):
             return func(*args, **kwargs)
-        packet = func.overloadpacket
-        if packet not in flop_registry and packet not in _MORE and packet not in _FOURIER:
-            with self:  # composite operators reach this far in inference mode
-                parts = cast(Callable[..., Any], func.decompose)(*args, **kwargs)
-            if parts is not NotImplemented:
-                return parts
-        if self._timed:
-            cast(Meter, self._meter).admit(Cost()).release()
+        if _is_composite(cast(Any, func)):
+            with self:  # these reach this far in inference mode
+                return cast(Callable[..., Any], func.decompose)(*args, **kwargs)
+        if self._timed and (now := time.perf_counter()) > self._asked + _EVERY_S:
+            self._asked = now
+            cast(Meter, self._meter).admit(FREE).release()
         hold = None
         if self._foresees:
             hold = cast(Meter, self._meter).admit(_foreseen(func, args, kwargs))
@@ -195,9 +198,10 @@ class OpMeter(TorchDispatchMode):
         self.pointwise += pointwise
         self.bytes_moved += moved
         if flops:
-            name = str(packet)
+            name = str(func.overloadpacket)
             self.by_op[name] = self.by_op.get(name, 0.0) + flops
-        self._watch(out, (args, kwargs))
+        if not func.is_view:
+            self._watch(out, (args, kwargs) if _may_return_what_was_given(cast(Any, func)) else ())
         if hold is not None:
             hold.settle(Cost(flops=flops, bytes_moved=moved, peak_bytes=self._live), self._role)
         return out
@@ -207,7 +211,7 @@ class OpMeter(TorchDispatchMode):
         for tensor in _tensors(out):
             if (storage := _storage(tensor)) is not None:
                 watched = StorageWeakRef(storage)
-                # A view of what was there before, or that written in place, allocates nothing.
+                # What was there before, seen otherwise or written in place, allocates nothing.
                 if watched not in self._held and watched not in {*map(_storage_ref, _tensors(given))}:
                     self._held[watched] = storage.nbytes()
                     self._live += storage.nbytes()
@@ -215,6 +219,21 @@ class OpMeter(TorchDispatchMode):
             self._held = {watched: nbytes for watched, nbytes in self._held.items() if not watched.expired()}
             self._live = float(sum(self._held.values()))
             self.peak_bytes = max(self.peak_bytes, self._live)
+
+
+@cache
+def _is_composite(func: Any) -> bool:
+    """Whether an operator is made of others that are counted, and has no formula of its own."""
+    packet, c = func.overloadpacket, cast(Any, torch)._C
+    key = c.DispatchKey.CompositeImplicitAutograd
+    known = packet in flop_registry or packet in _MORE or packet in _FOURIER
+    return not known and (key in func.py_kernels or c._dispatch_has_kernel_for_dispatch_key(func.name(), key))
+
+
+@cache
+def _may_return_what_was_given(func: Any) -> bool:
+    """Whether it writes in place, or may return a view; what all others return is new."""
+    return any(r.alias_info is not None for r in func._schema.returns)
 
 
 def stored_bytes(module: nn.Module) -> int:
@@ -246,7 +265,18 @@ def plain_tensors(values: object) -> Iterator[Tensor]:
 
 
 def _tensors(values: object) -> list[Tensor]:
-    return [x for x in tree_iter(values) if isinstance(x, Tensor)]
+    """The tensors of a tree; arguments of operators are flat nearly always, and PyTorch's own walk takes far longer."""
+    if isinstance(values, Tensor):
+        return [values]
+    if isinstance(values, dict):
+        values = list(cast(dict[object, object], values).values())
+    if not isinstance(values, tuple | list):
+        return []
+    found: list[Tensor] = []
+    for x in cast(Sequence[object], values):
+        if type(x) not in _PLAIN:
+            found += _tensors(x)
+    return found
 
 
 def _storage(tensor: Tensor) -> torch.UntypedStorage | None:
@@ -271,6 +301,8 @@ def _bytes(tensor: Tensor) -> float:
 def _spent(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: object) -> tuple[float, float, float]:
     """FLOPs, pointwise operations and bytes moved of one operator."""
     packet = func.overloadpacket
+    if func.is_view or packet in _NO_TRAFFIC:
+        return 0.0, 0.0, 0.0
     returned = _tensors(out)
     read, written = sum(map(_bytes, _tensors([args, kwargs]))), sum(map(_bytes, returned))
     if func.namespace == "quantized":
@@ -280,14 +312,31 @@ def _spent(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: obj
     if packet in _MORE:
         return _MORE[packet](*args), 0.0, read + written
     if packet in flop_registry:
-        return float(flop_registry[packet](*args, **kwargs, out_val=out)), 0.0, read + written
-    if func.is_view or packet in _NO_TRAFFIC:
-        return 0.0, 0.0, 0.0
+        return _registered(packet, args, kwargs, out), 0.0, read + written
     if packet in _GATHERS:
         return 0.0, 0.0, 2 * written
     known = func.namespace in ("aten", "prims", "prim", "profiler", "torchvision")
     pointwise = float(sum(x.numel() for x in returned if x.is_floating_point()))
     return 0.0 if known else math.nan, pointwise, read + written
+
+
+_registered_flops: dict[object, float] = {}
+
+
+def _registered(packet: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: object) -> float:
+    """FLOPs by PyTorch's own formula, which takes longer than many an operator: once for the same shapes."""
+    key = packet, tuple(map(_shape, (*args, *kwargs.items(), out)))
+    if key not in _registered_flops:
+        if len(_registered_flops) == _MOST_SHAPES:
+            _registered_flops.clear()
+        _registered_flops[key] = float(flop_registry[packet](*args, **kwargs, out_val=out))
+    return _registered_flops[key]
+
+
+def _shape(value: object) -> object:
+    if isinstance(value, Tensor):
+        return value.shape
+    return tuple(map(_shape, cast(Sequence[object], value))) if isinstance(value, list | tuple) else value
 
 
 def _quantised(func: Any, args: tuple[Any, ...], out: Sequence[Tensor], moved: float) -> tuple[float, float, float]:
