@@ -73,6 +73,16 @@ def test_a_training_that_cannot_be_finished_ends_after_the_step_that_tells_its_c
     assert refused.value.asked == 4 * STEP
 
 
+def test_a_training_in_several_loops_ends_where_not_all_of_them_fit():
+    problem = original(Meter([Budget("flops", 10 * STEP)]))
+    net = problem.copy()
+    steps = problem.repeat(5, "train", loops=3)
+    with pytest.raises(BudgetExhausted) as refused:
+        [descend(problem, net) for _ in steps]
+    assert problem.meter.spent.flops == STEP
+    assert refused.value.asked == 14 * STEP
+
+
 @pytest.mark.parametrize(("budget_s", "steps"), [(150.0, 5), (135.0, 2)])
 def test_the_time_to_come_is_told_by_the_second_step(monkeypatch, budget_s, steps):
     """The first one, which is counted, takes 100 s here, each other one 10 s: 140 s in all."""

@@ -68,6 +68,12 @@ class Data:
         chosen = which if isinstance(which, slice) else torch.as_tensor(which)
         return Data(tuple(x[chosen] for x in self.inputs), None if self.targets is None else self.targets[chosen])
 
+    def spread(self, count: int) -> Data:
+        """`count` of the examples, evenly spread, as they may be sorted; all where there are no more."""
+        if count >= len(self):
+            return self
+        return self.rows(np.linspace(0, len(self) - 1, count).round().astype(int).tolist())
+
     def batches(self, size: int) -> Iterator[Data]:
         """All examples in order, `size` at a time."""
         for start in range(0, len(self), size):
@@ -231,12 +237,17 @@ class Original:
         finally:
             self._counting = outer
 
-    def repeat(self, times: int, role: Role = "tune") -> Iterator[int]:
+    def repeat(self, times: int, role: Role = "tune", loops: int = 1) -> Iterator[int]:
         """0, 1, ... `times` - 1 for steps that are alike: the first one is counted, and each is charged as much.
 
         Counting every operator of a long training would take longer than the training itself. And what cannot be
         finished is not begun: after the first step all that are to come must fit, in time and energy after the second,
         as counting makes the first one several times as long.
+
+        Args:
+            times: steps (count).
+            role: what for.
+            loops: of as many steps that make one thing, this one and those to come (count); their steps may differ.
 
         Raises:
             BudgetExhausted: the steps to come would exceed a budget, and were not begun; or the next one would.
@@ -247,10 +258,10 @@ class Original:
             counted = cast(OpMeter, self._counting)
             yield 0
         step, energy = replace(counted.cost, wall_s=0.0, joules=0.0), EnergyMeter()
-        self.meter.admit(step.times(times - 1)).release()
+        self.meter.admit(step.times(times * loops - 1)).release()
         for i in range(1, times):
             if i == 2:
-                self.meter.admit(step.times(times - i)).release()
+                self.meter.admit(step.times(times * loops - i)).release()
             hold = self.meter.admit(step)
             started, busy = time.perf_counter(), time.process_time()
             with self._inside(counted):

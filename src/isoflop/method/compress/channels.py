@@ -24,6 +24,7 @@ _ROOTS = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)  # pyright:
 _FEW = 12  # layers up to which each is tried alone
 _TRIED = 0.5  # of the channels are kept in a trial
 _EXAMPLES = 2
+_SCORED = 512  # examples that tell what a channel matters, at most
 
 
 def prunable(problem: Original) -> list[str]:
@@ -164,7 +165,7 @@ def _width(layer: nn.Module) -> int:
 def _differentiate(problem: Original, model: nn.Module) -> None:
     """Gradients of the loss, or of random sums of the outputs: imitation has none where nothing has changed yet."""
     loss, generator = problem.workload.loss, torch.Generator().manual_seed(0)
-    for part in problem.calibration.batches(problem.workload.batch):
+    for part in problem.calibration.spread(_SCORED).batches(problem.workload.batch):
         out = model(*part.inputs)
         if loss is not None and part.targets is not None:
             backward(loss(out, part.targets))

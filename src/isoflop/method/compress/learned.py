@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -124,7 +124,7 @@ def learn(
     with problem.spending():
         order = _called(problem.module, [s.owner for s in found if s.name == "weight"], data)
     by_owner = {s.owner: s for s in found if s.name == "weight"}
-    for owner in order:
+    for done, owner in enumerate(order):
         with problem.spending():
             target = _seen(problem, problem.module, owner, data, outputs=True)
             inputs = _seen(problem, model, owner, data, outputs=False)
@@ -134,7 +134,8 @@ def learn(
             inputs, target = inputs.reshape(-1, inputs.shape[-1]), target.reshape(-1, target.shape[-1])
             some = torch.tensor(rng.permutation(len(inputs))[:_ROWS])
             inputs, target = inputs[some], target[some]
-        _fit(problem, layer, soft, (inputs, target), schedule, rng)
+        steps = problem.repeat(schedule.steps, "train", loops=len(order) - done)
+        _fit(layer, soft, (inputs, target), steps, schedule, rng)
         with problem.spending(), torch.no_grad():
             weight.copy_(PackedTensor(soft.coded(), 8, weight)())
         learned[owner, "weight"] = soft
@@ -142,10 +143,10 @@ def learn(
 
 
 def _fit(
-    problem: Original,
     layer: nn.Module,
     soft: SoftLevels,
     pairs: tuple[Tensor, Tensor],
+    steps: Iterator[int],
     schedule: Schedule,
     rng: np.random.Generator,
 ) -> None:
@@ -158,7 +159,7 @@ def _fit(
         [p for p in (*soft.parameters(), *others.values()) if p.requires_grad], lr=schedule.rate
     )
     spread = target.var() + 1e-12
-    for i in problem.repeat(schedule.steps, "train"):
+    for i in steps:
         done = i / schedule.steps
         optimiser.param_groups[0]["lr"] = schedule.rate * (1 - done)
         some = torch.tensor(rng.integers(len(inputs), size=schedule.batch))

@@ -30,7 +30,7 @@ class StructuredPrune(ShrinkMethod):
     The FLOPs of what is yielded have fallen, or it is refused. It loses to quantising where bytes are what counts, and
     at strong cuts to a smaller model trained for as long.
 
-    Cost: one trial a kind of layer, then for each cut one backward pass over the calibration data and `steps` of
+    Cost: one trial a kind of layer, then for each cut one backward pass over 512 calibration examples and `steps` of
         training (3 inferences each, 1 of the teacher).
     Buys: FLOPs and bytes fall as the square of the channels kept between two pruned layers, and linearly beside one
         that is not.

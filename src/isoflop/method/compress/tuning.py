@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from isoflop.method.shrink import Data, Original
 
+_REFRESHED = 1024
+"""Examples that statistics of norms are measured on, at most (count)."""
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -90,7 +93,7 @@ def _norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:  # pyrig
 
 
 def refresh_norms(problem: Original, module: nn.Module) -> None:
-    """Measure the statistics of batch norms anew on calibration data: those of the original are of other inputs."""
+    """Measure the statistics of batch norms anew, on some calibration data: the original's are of other inputs."""
     norms = _norms(module)
     if not norms:
         return
@@ -99,7 +102,7 @@ def refresh_norms(problem: Original, module: nn.Module) -> None:
         m.reset_running_stats()
         m.momentum = None  # the mean over all batches
         m.train()
-    problem.outputs(module, problem.calibration)
+    problem.outputs(module, problem.calibration.spread(_REFRESHED))
     for m, momentum in zip(norms, momenta):
         m.momentum = momentum
         m.eval()
