@@ -17,6 +17,8 @@ torch = pytest.importorskip("torch")
 from tests.run.shrink.toys import (  # noqa: E402
     MIDDLE,
     WHOLE,
+    Blind,
+    Deaf,
     Factor,
     Fail,
     Gated,
@@ -175,6 +177,32 @@ def test_a_curve_that_continues_goes_on_from_its_last_model_and_pays_for_none_tw
     assert [round(c.once.flops / rung, 1) for c in richer.candidates] == [1, 2, 3]
     assert 3 * rung < richer.bill.total.flops < 3.2 * rung
     assert richer.chosen.note == "rank 16"
+
+
+def test_single_methods_come_before_combinations_however_much_was_spent_before():
+    """Of what is left now a part is kept for combinations, and not of all that there ever was."""
+    rung = 500 * 64 * WHOLE
+    look(Train(steps=6000), budget=[Budget("flops", 15 * rung)], folder="kept")
+    study = look(Ladder(), Skip(), budget=[Budget("flops", 18 * rung)], folder="kept")
+    assert logged().index("rung 20") < logged().index("rung 24", logged().index("rung 20"))
+    assert {w.partition("@")[0] for w in study.chosen.path} == {"ladder", "skip"}
+
+
+def test_a_look_at_what_was_made_is_not_cut_off_by_a_share():
+    """A training that just fits its share; the look at the dev examples, worth four steps, does not."""
+    step = 64 * WHOLE
+    study = look(Train(steps=48), No(), budget=[Budget("flops", 400 * step)])
+    assert logged() == ["train"]
+    assert verdicts(study)["train(steps=48)"] == "chosen"
+
+
+def test_what_would_fall_below_the_floor_together_is_not_combined():
+    """Each loses a third of the answers, which the floor allows once."""
+    study = shrink(build(), task(), "0.55x", 1e6, [], axis="flops", only=[Blind(), Deaf()])
+    assert sorted(c.name for c in study.candidates if study.holds(c)) == ["blind@0", "deaf@0"]
+    assert not [e for e in study.ended if len(e.path) > 1]
+    both = shrink(build(), task(), "0.25x", 1e6, [], axis="flops", only=[Blind(), Deaf()])
+    assert len(both.chosen.path) == 2
 
 
 def test_the_cheapest_in_need_come_first_and_the_last_gets_all_that_is_left():

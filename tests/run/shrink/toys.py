@@ -144,6 +144,30 @@ class Ruin(Toy):
 
 @final
 @dataclass(frozen=True)
+class Blind(Toy):
+    """Leave out the layer that changes nothing, and take class 3 for what it is least like."""
+
+    def run(self, problem: Original, meter: Meter, rng: np.random.Generator) -> Iterator[Shrunk]:
+        net = problem.copy()
+        net[-1].weight.data[3] *= -1
+        net.set_submodule("2", nn.Identity())
+        yield Shrunk(net, "without class 3")
+
+
+@final
+@dataclass(frozen=True)
+class Deaf(Toy):
+    """Factor the wide layer, and take class 1 for what it is least like."""
+
+    def run(self, problem: Original, meter: Meter, rng: np.random.Generator) -> Iterator[Shrunk]:
+        net = problem.copy()
+        net[-1].weight.data[1] *= -1
+        net.set_submodule("1", Factors(net[1], RANK))
+        yield Shrunk(net, "without class 1")
+
+
+@final
+@dataclass(frozen=True)
 class Fail(Toy):
     """Raise what it is told to."""
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from isoflop.cost import Cost, Meter
+from isoflop.cost import FREE, Cost, Meter
+from isoflop.cost.energy import EnergyMeter
 from isoflop.cost.ops import OpMeter, stored_bytes
 from isoflop.frontier.estimate import Array
 from isoflop.method.shrink import Data, Output, Workload, WorkloadError, is_conditional
@@ -61,8 +64,9 @@ NOT_MEASURED = Measured(*(np.empty(0) for _ in range(4)))
 def measure(module: nn.Module, workload: Workload, data: Data, meter: Meter) -> Measured:
     """Answers to some examples, scored, and what each computed; charged to `meter` as `verify`.
 
-    A conditional module is computed and counted example by example. Any other is counted on one example, and computed
-    in batches, or alone where its answers depend on what else is in the batch.
+    A conditional module is computed example by example, and counted once for each way through it: the same operators on
+    the same shapes spend the same. Any other is counted on one example, and computed in batches, or alone where its
+    answers depend on what else is in the batch.
 
     Raises:
         WorkloadError: the score cannot be used.
@@ -81,15 +85,43 @@ def measure(module: nn.Module, workload: Workload, data: Data, meter: Meter) -> 
 
 
 def _one_by_one(module: nn.Module, workload: Workload, data: Data, meter: Meter) -> Measured:
-    held = stored_bytes(module)
-    rows: list[tuple[float, float, float, float]] = []
-    for i in range(len(data)):
-        part = data.rows(slice(i, i + 1))
-        with OpMeter(meter, "verify") as ops, torch.no_grad():
+    held, rows, known = stored_bytes(module), list[tuple[float, float, float, float]](), dict[int, Cost]()
+    energy, busy, dearest = EnergyMeter(), time.process_time(), FREE
+    for part in data.batches(1):
+        started, hold = time.perf_counter(), meter.admit(dearest)
+        with _Way() as way, torch.no_grad():
             out = module(*part.inputs)
-        rows.append((workload.scores(out, part)[0], ops.flops, ops.bytes_moved, held + ops.peak_bytes))
+        if way.taken not in known:
+            with OpMeter(meter, "verify") as ops, torch.no_grad():
+                module(*part.inputs)
+            known[way.taken] = ops.cost
+            dearest = Cost(
+                max(dearest.flops, ops.flops),
+                max(dearest.bytes_moved, ops.bytes_moved),
+                max(dearest.peak_bytes, ops.peak_bytes),
+            )
+        joules = energy.since_last(time.process_time() - busy).mid
+        busy = time.process_time()
+        spent = replace(known[way.taken], wall_s=time.perf_counter() - started, joules=joules)
+        hold.settle(spent, "verify")
+        rows.append((workload.scores(out, part)[0], spent.flops, spent.bytes_moved, held + spent.peak_bytes))
     scores, flops, moved, peak = np.array(rows).T
     return Measured(scores, flops, moved, peak)
+
+
+class _Way(TorchDispatchMode):
+    """Tells ways through a module apart, by the operators that run and the shapes of what they return."""
+
+    def __init__(self) -> None:
+        super().__init__()  # pyright: ignore[reportUnknownMemberType]
+        self.taken = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.taken = hash((self.taken, func, getattr(out, "shape", None)))
+        return out
 
 
 def _depends_on_batch(module: nn.Module, data: Data, meter: Meter) -> bool:

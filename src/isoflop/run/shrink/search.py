@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from isoflop.cost import FREE, Axis, Budget, BudgetExhausted, Cost, Meter
+from isoflop.cost import FREE, Budget, BudgetExhausted, Cost, Meter
 from isoflop.frontier import Estimate
 from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk, Workload, WorkloadError
 from isoflop.run.shrink.floor import TAIL
@@ -24,11 +25,11 @@ from isoflop.run.shrink.study import KEEP, Asked, ShrinkStudy, Verdict
 _SEARCHED, _PROBED, _COMBINED = 0.85, 0.3, 0.35
 """Shares: of the budget for the search; of that for the first look at all, and what is kept for combinations."""
 _TWICE = 2.0
-"""What a method is known to need is a lower bound: it is given so many times that."""
+"""What a method is known to need is a lower bound: it is given so many times that, or its part."""
 _SCREENED = 64
 _SURE = 0.005
 """Probability of throwing out, on a few dev examples, a model that holds the floor."""
-_DEEPEST, _FINALISTS, _TRIED, _KILLED = 3, 5, 8, 2
+_DEEPEST, _STARTS, _FINALISTS, _TRIED, _KILLED = 3, 2, 5, 8, 2
 _WORTH = 0.98
 """A combination is tried where its predicted cost is below this share of the best so far."""
 _TIMED, _ROUNDS, _QUICK_S, _FINAL_S = 4, 3, 3.0, 20.0
@@ -123,7 +124,6 @@ class Search:
         self._margins: dict[Path, Estimate] = {}
         self._ended: dict[tuple[str, ...], Ended] = {}
         self._candidates: list[Candidate] = []
-        self._pairs: set[frozenset[str]] = set()
         few = min(len(workload.dev), len(workload.test))
         self._notices = [f"only {few} examples: the intervals are too narrow"] if few < _FEW else []
         self._stage = "measuring the original"
@@ -194,25 +194,27 @@ class Search:
         self._offer(leave=_COMBINED if len(self._methods) > 1 else 0.0)
 
     def _offer(self, leave: float) -> None:
-        """Give those that were cut off an equal part of what is left, or twice what they need where that is more.
+        """Give those that were cut off twice an equal part of what is left, or twice what they need if that is more.
 
-        Those that need least come first: a budget that is too small for all of them makes some of them whole, and not
-        none. The last one is offered all that is left. What needs more than that is not begun again.
+        Those that need least come first, and what they leave goes to the next: a budget that is too small for all of
+        them makes some of them whole, and not none. The last one is offered all that is left. What needs more than
+        that is not begun again.
 
         Args:
-            leave: share of the search's budget that is not to be given away yet.
+            leave: share of what is left now that is not to be given away yet.
         """
+        back = self._part(leave)
         had_all: set[tuple[str, ...]] = set()
         while True:
-            room = self._part(1.0, leave)
+            room = self._part(1.0, back)
             needs = {e.path: _share(e.needs, room) for e in self._ended.values() if e.path not in had_all}
             waiting = {path: share for path, share in needs.items() if share <= 1}
             if not waiting:
                 return
             path = min(waiting, key=lambda p: waiting[p])
-            part = min(max(1 / len(waiting), _TWICE * waiting[path]), 1.0)
+            part = min(_TWICE * max(1 / len(waiting), waiting[path]), 1.0)
             had_all |= {path} if part == 1 else set()
-            self._try(path, self._base(path), self._part(part, leave))
+            self._try(path, self._base(path), self._part(part, back))
 
     def _resumed(self, path: tuple[str, ...]) -> bool:
         """Whether an earlier process has tried this, for a floor that makes no difference.
@@ -237,31 +239,33 @@ class Search:
         self._stage = "combinations"
         while (option := self._option()) is not None:
             path, base = option
-            self._pairs.add(_labels(path))
             if not self._resumed(path):
                 if not self._affordable() and self._kept.ended(path) is None:
                     break
                 self._try(path, base, self._part(1 / 3))
 
     def _option(self) -> tuple[tuple[str, ...], Candidate] | None:
-        """The most promising combination not tried yet."""
+        """The most promising combination not tried yet, as if shares of cost multiplied and losses of quality added."""
         study, axis = self._study(), self.asked.axis
-        held = [c for c in self._candidates if study.holds(c) and len(c.path) < _DEEPEST]
-        best = min(study.per_use(c)[axis] for c in (self._original, *self._candidates) if study.holds(c))
-        base_cost = study.per_use(self._original)[axis]
+        held = [c for c in self._candidates if study.holds(c)]
+        whole, above = study.per_use(self._original)[axis], study.margin(self._original).value
+        best = min(study.per_use(c)[axis] for c in (self._original, *held))
         alone = {
-            name: min(study.per_use(c)[axis] for c in steps) / base_cost
+            name: [(above - study.margin(c).value, study.per_use(c)[axis] / whole) for c in held if c.path == (name,)]
             for name in self._methods
-            if (steps := [c for c in held if c.path == (name,)])
         }
+        tried = Counter(_words(path) for path in self._ended)
+        both = {_labels(path) for path in self._ended if len(path) == 2}
         options: list[tuple[float, tuple[str, ...], Candidate]] = []
-        for base in _bases(held, study, axis):
+        for base in (c for c in held if len(c.path) < _DEEPEST):
             path = (*base.path[:-1], f"{base.path[-1]}@{base.step}")
-            for name, share in alone.items():
-                new, predicted = (*path, name), study.per_use(base)[axis] * share
-                labels = _labels(new)
-                fresh = len(labels) == len(new) and new not in self._ended
-                if fresh and (predicted < _WORTH * best or labels in self._pairs):
+            for name, steps in alone.items():
+                new, fits = (*path, name), [share for loss, share in steps if loss <= study.margin(base).value]
+                times, labels = tried[_words(new)], _labels(new)
+                if not fits or new in self._ended or len(labels) < len(new) or times == _STARTS:
+                    continue
+                predicted = study.per_use(base)[axis] * min(fits)
+                if predicted < _WORTH * best or (not times and labels in both):
                     options.append((predicted, new, base))
         if not options:
             return None
@@ -288,9 +292,9 @@ class Search:
         status, needs, start = "ok", None, self._start(path, base)
         watch, looked = _Stopwatch(), _Stopwatch()
         share = Meter(budgets, self._meter, lambda: watch() + looked())
-        meter, looks = Meter(parent=share, clock=watch), Meter(parent=share, clock=looked)
+        meter = Meter(parent=share, clock=watch)
         try:
-            status = self._follow(path, base, start, (meter, watch), (looks, looked))
+            status = self._follow(path, base, start, (meter, watch), (share, looked))
         except Refused as why:
             status = f"refused: {why}"
         except BudgetExhausted as exhausted:
@@ -316,10 +320,11 @@ class Search:
         own: tuple[Meter, _Stopwatch],
         looking: tuple[Meter, _Stopwatch],
     ) -> str:
-        """Its own meter makes its once-cost; looking at what it yields is paid by the other."""
+        """Its own meter makes its once-cost; a look at what it yields is part of its share, but is never cut off by it,
+        as all that was paid to make it would be lost."""
         method, module = self._methods[path[-1]], base.module()
         module.eval()
-        (meter, watch), (looks, looked) = own, looking
+        (meter, watch), (share, looked) = own, looking
         known, first, begun = {c.step: c for c in self._kept.of(path)}, 0, None
         if start.path == path:
             first, begun = start.step + 1, start.module()
@@ -328,8 +333,10 @@ class Search:
         below = 0
         for step, shrunk in enumerate(_stepping(method, problem, meter, self.asked.seed, watch), first):
             new = Candidate(path, step, shrunk.note, start.once.then(meter.spent))
+            look = Meter(parent=self._meter)
             with looked:
-                candidate = known.get(step) or self._look(new, shrunk.module, looks)
+                candidate = known.get(step) or self._look(new, shrunk.module, look)
+            share.charge(look.spent, "verify", shared=True)
             self._candidates.append(candidate)
             self._save_bill()
             self._tell(THEN.join(path))
@@ -359,8 +366,7 @@ class Search:
         if hasattr(self, "_original"):
             once = self._original.quick.wall_s.value * len(modules)
             many = min(many, max(int(at_most_s / (_ROUNDS * once)), 1))
-        at = np.linspace(0, len(dev) - 1, many).round().astype(int)
-        return latencies(modules, dev.rows(at.tolist()), at_most_s=at_most_s)
+        return latencies(modules, dev.spread(many), at_most_s=at_most_s)
 
     # The verdict
 
@@ -473,10 +479,11 @@ class Search:
         name, _, step = last.rpartition("@")
         return next(c for c in self._candidates if c.path == (*before, name) and c.step == int(step))
 
-    def _part(self, share: float, leave: float = 0.0) -> list[Budget]:
-        """A share of what the search may still spend beyond `leave` of all; memory is given back, so never shared."""
+    def _part(self, share: float, back: Sequence[Budget] = ()) -> list[Budget]:
+        """A share of what the search may still spend, less what is kept back; memory is given back, so never shared."""
+        kept = {b.axis: b.limit for b in back}
         return [
-            b if b.axis == "peak_bytes" else replace(b, limit=max(share * (left - leave * b.limit), 1e-9))
+            b if b.axis == "peak_bytes" else replace(b, limit=max(share * (left - kept.get(b.axis, 0.0)), 1e-9))
             for b, left in ((b, self._meter.left(b.axis)) for b in self._meter.budgets)
         ]
 
@@ -549,17 +556,14 @@ def _stepping(method: ShrinkMethod, problem: Original, meter: Meter, seed: int, 
         yield shrunk
 
 
-def _bases(held: Sequence[Candidate], study: ShrinkStudy, axis: Axis) -> list[Candidate]:
-    """What combinations start from: of each curve the cheapest step that holds, and the last gentler one."""
-    by_path: dict[tuple[str, ...], list[Candidate]] = {}
-    for c in held:
-        by_path.setdefault(c.path, []).append(c)
-    return [c for steps in by_path.values() for c in sorted(steps, key=lambda c: study.per_use(c)[axis])[:2]]
+def _words(path: Sequence[str]) -> tuple[str, ...]:
+    """The methods of a path without the steps."""
+    return tuple(word.partition("@")[0] for word in path)
 
 
 def _labels(path: Sequence[str]) -> frozenset[str]:
     """The methods of a path without steps and fields."""
-    return frozenset(word.partition("@")[0].partition("(")[0] for word in path)
+    return frozenset(word.partition("(")[0] for word in _words(path))
 
 
 def _why(error: Exception) -> str:
