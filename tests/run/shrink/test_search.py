@@ -205,6 +205,21 @@ def test_what_would_fall_below_the_floor_together_is_not_combined():
     assert len(both.chosen.path) == 2
 
 
+def test_what_failed_on_test_speaks_for_all_that_were_no_further_above_the_floor():
+    """Blind and Deaf look well on dev data without the classes that they get wrong; one look at test tells both."""
+    some, net = data(4000, 3), build()
+    with torch.no_grad():
+        known = (some.targets != 1) & (some.targets != 3) & (net(some.inputs[0]).argmax(1) == some.targets)
+    easy = Workload("toy", data(64, 1), some.rows(known.nonzero().ravel()[:400]), data(400, 4), right)
+    study = shrink(net, easy, "0.7x", 1e6, [], axis="flops", only=[Blind(), Deaf(), Factor()])
+    failed = [v.candidate for v in study.verdicts if v.why.startswith("fails")]
+    lows = [study.margin(c).low for c in failed]
+    assert failed
+    assert lows == sorted(lows)
+    assert len({c.path for c in failed} - {("blind",)}) == 1, "one of those that the same two methods made"
+    assert study.chosen.name == "factor@1"
+
+
 def test_the_cheapest_in_need_come_first_and_the_last_gets_all_that_is_left():
     """After one step each what they need is known: the first look makes none whole, then all fit, one by one."""
     once = 64 * WHOLE

@@ -245,7 +245,10 @@ class Search:
                 self._try(path, base, self._part(1 / 3))
 
     def _option(self) -> tuple[tuple[str, ...], Candidate] | None:
-        """The most promising combination not tried yet, as if shares of cost multiplied and losses of quality added."""
+        """The most promising combination not tried yet, as if shares of cost multiplied and losses of quality added.
+
+        Combinations of two and of more take turns: the more methods, the more promising they look, and the fewer hold.
+        """
         study, axis = self._study(), self.asked.axis
         held = [c for c in self._candidates if study.holds(c)]
         whole, above = study.per_use(self._original)[axis], study.margin(self._original).value
@@ -269,7 +272,8 @@ class Search:
                     options.append((predicted, new, base))
         if not options:
             return None
-        _, path, base = min(options, key=lambda o: (o[0], o[1]))
+        turns = Counter(map(len, self._ended))
+        _, path, base = min(options, key=lambda o: (turns[len(o[1])], o[0], o[1]))
         return path, base
 
     def _leftovers(self) -> None:
@@ -420,10 +424,10 @@ class Search:
             verdicts.append(Verdict(c, margin, tail, why))
 
     def _hopeless(self, c: Candidate, verdicts: Sequence[Verdict]) -> bool:
-        """Whether one made by some of the same methods, and dearer or equal, has failed on test."""
-        per_use, axis = self._study().per_use, self.asked.axis
-        failed = [v.candidate for v in verdicts if v.why.startswith("fails")]
-        return any(_labels(f.path) <= _labels(c.path) and per_use(c)[axis] <= per_use(f)[axis] for f in failed)
+        """Whether one has failed on test that was further above the floor on dev, or as far and of the same methods."""
+        low, failed = self._margin(c).low, [v.candidate for v in verdicts if v.why.startswith("fails")]
+        tops = [(self._margin(f).low, f) for f in failed]
+        return any(low < top or (low == top and _labels(f.path) <= _labels(c.path)) for top, f in tops)
 
     def _why_not(self, c: Candidate, margin: Estimate) -> str:
         study, axis = self._study(), self.asked.axis
