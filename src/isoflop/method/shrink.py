@@ -112,6 +112,8 @@ class Workload:
         loss: outputs and targets to a scalar to train by; None where only imitating the original is to be used.
         imitation: outputs and the original's outputs to a scalar to train by.
         batch: examples at a time when many are computed (count).
+        use: inputs as the model is used on them, where examples to score by are something else: single tokens of a
+            model that is scored on windows of text. What a use costs is measured on these; on dev examples without.
 
     Raises:
         WorkloadError: nothing to score against.
@@ -126,6 +128,7 @@ class Workload:
     loss: Callable[[Output, Tensor], Tensor] | None = None
     imitation: Callable[[Output, Output], Tensor] = _agreement
     batch: int = 64
+    use: Data | None = None
 
     def __post_init__(self) -> None:
         for split in ("dev", "test"):

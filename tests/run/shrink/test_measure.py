@@ -1,5 +1,7 @@
 """What a use costs is counted example by example where it differs, and once where it does not."""
 
+from dataclasses import replace
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -9,7 +11,7 @@ from tests.run.shrink.toys import MIDDLE, WHOLE, D, Gate, build, data, task  # n
 from torch import nn  # noqa: E402
 
 from isoflop.cost import Meter  # noqa: E402
-from isoflop.method.shrink import Workload, WorkloadError  # noqa: E402
+from isoflop.method.shrink import Data, Workload, WorkloadError  # noqa: E402
 from isoflop.run.shrink.measure import measure, refuse_unusable  # noqa: E402
 
 
@@ -42,6 +44,19 @@ class Crowd(nn.Module):
 
     def forward(self, x):
         return x[:, :4] - x.max()
+
+
+def test_where_a_use_is_not_an_example_what_it_costs_is_counted_on_uses():
+    """Two uses of a gate, one of which skips a layer: as many of either among the examples."""
+    some, uses = data(50, 5), torch.zeros(2, D)
+    uses[0, 0] = 1.0
+    wl = replace(task(), use=Data((uses,)))
+    gated, whole = (measure(net, wl, some, Meter()) for net in (Gate(build()), build()))
+    assert sorted(gated.flops) == [WHOLE - MIDDLE] * 25 + [WHOLE] * 25
+    assert set(whole.flops) == {WHOLE}
+    assert (gated.scores == whole.scores).all()
+    with pytest.raises(WorkloadError, match="cannot be called on its use data"):
+        refuse_unusable(build(), replace(task(), use=Data((torch.zeros(2, 3),))))
 
 
 def test_answers_that_depend_on_the_batch_are_computed_alone():

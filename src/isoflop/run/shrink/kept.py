@@ -263,8 +263,8 @@ def _save(module: nn.Module, path: Path) -> None:
 def workload_digest(workload: Workload) -> str:
     """Changes when the data change, or the name of the workload or of its functions."""
     content = hashlib.blake2b(workload.name.encode(), digest_size=8)
-    for split in ("calibration", "dev", "test"):
-        data = workload.data(split)
+    sets = [workload.data(split) for split in ("calibration", "dev", "test")]
+    for data in sets if workload.use is None else [*sets, workload.use]:
         for tensor in (*data.inputs, *([] if data.targets is None else [data.targets])):
             content.update(repr((tensor.shape, tensor.dtype)).encode())
             content.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())

@@ -64,33 +64,32 @@ NOT_MEASURED = Measured(*(np.empty(0) for _ in range(4)))
 def measure(module: nn.Module, workload: Workload, data: Data, meter: Meter) -> Measured:
     """Answers to some examples, scored, and what each computed; charged to `meter` as `verify`.
 
-    A conditional module is computed example by example, and counted once for each way through it: the same operators on
-    the same shapes spend the same. Any other is counted on one example, and computed in batches, or alone where its
-    answers depend on what else is in the batch.
+    Answers are computed in batches, or alone where they depend on what else is in the batch. What is computed is
+    counted on one example; on each, for itself, of a conditional module.
 
     Raises:
         WorkloadError: the score cannot be used.
         BudgetExhausted: from the operator that would exceed a budget.
     """
-    if is_conditional(module):
-        return _one_by_one(module, workload, data, meter)
-    size = 1 if _depends_on_batch(module, data, meter) else workload.batch
+    conditional, use = is_conditional(module), data if workload.use is None else workload.use
+    size = 1 if not conditional and _depends_on_batch(module, data, meter) else workload.batch
     scores: list[Array] = []
     with OpMeter(meter, "verify"), torch.no_grad():
         for part in data.batches(size):
             scores.append(workload.scores(module(*part.inputs), part))
-    one = _one_by_one(module, workload, data.rows(slice(0, 1)), meter)
-    flops, moved, peak = (np.full(len(data), x) for x in (one.flops[0], one.bytes_moved[0], one.peak_bytes[0]))
-    return Measured(np.concatenate(scores), flops, moved, peak)
+    counted = _counted(module, use if conditional else use.rows(slice(0, 1)), meter)
+    return Measured(np.concatenate(scores), *np.resize(counted, (len(data), 3)).T)
 
 
-def _one_by_one(module: nn.Module, workload: Workload, data: Data, meter: Meter) -> Measured:
-    held, rows, known = stored_bytes(module), list[tuple[float, float, float, float]](), dict[int, Cost]()
+def _counted(module: nn.Module, data: Data, meter: Meter) -> Array:
+    """FLOPs, bytes moved and peak memory of each example alone [N, 3], counted once for each way through the module:
+    the same operators on the same shapes spend the same."""
+    held, rows, known = stored_bytes(module), list[tuple[float, float, float]](), dict[int, Cost]()
     energy, busy, dearest = EnergyMeter(), time.process_time(), FREE
     for part in data.batches(1):
         started, hold = time.perf_counter(), meter.admit(dearest)
         with _Way() as way, torch.no_grad():
-            out = module(*part.inputs)
+            module(*part.inputs)
         if way.taken not in known:
             with OpMeter(meter, "verify") as ops, torch.no_grad():
                 module(*part.inputs)
@@ -104,9 +103,8 @@ def _one_by_one(module: nn.Module, workload: Workload, data: Data, meter: Meter)
         busy = time.process_time()
         spent = replace(known[way.taken], wall_s=time.perf_counter() - started, joules=joules)
         hold.settle(spent, "verify")
-        rows.append((workload.scores(out, part)[0], spent.flops, spent.bytes_moved, held + spent.peak_bytes))
-    scores, flops, moved, peak = np.array(rows).T
-    return Measured(scores, flops, moved, peak)
+        rows.append((spent.flops, spent.bytes_moved, held + spent.peak_bytes))
+    return np.array(rows)
 
 
 class _Way(TorchDispatchMode):
@@ -165,8 +163,9 @@ def refuse_unusable(module: object, workload: Workload) -> nn.Module:
             bad = int((~torch.isfinite(weight)).sum())
             raise WorkloadError(f"weight {name} has {bad} values of {weight.numel()} that are NaN or infinite; mend it")
     module.eval()
-    for split in ("calibration", "dev", "test"):
-        some = workload.data(split).rows(slice(0, 2))
+    sets = {"calibration": workload.calibration, "dev": workload.dev, "test": workload.test}
+    for split, data in (sets if workload.use is None else {**sets, "use": workload.use}).items():
+        some = data.rows(slice(0, 2))
         shapes = ", ".join(f"{list(x.shape)} {x.dtype}".replace("torch.", "") for x in some.inputs)
         try:
             with torch.no_grad():
@@ -176,7 +175,7 @@ def refuse_unusable(module: object, workload: Workload) -> nn.Module:
                 f"{workload.name}: the model cannot be called on its {split} data ({shapes}): "
                 f"{type(error).__name__}: {error}"
             ) from error
-        if split == "calibration":
+        if split in ("calibration", "use"):
             continue
         if not np.isfinite(workload.scores(out, some)).all():
             raise WorkloadError(f"{workload.name}: the original's scores on {split} data are not all finite numbers")

@@ -365,12 +365,12 @@ class Search:
         return self._kept.add(replace(candidate, quick=quick), module)
 
     def _timed(self, modules: Sequence[nn.Module], at_most_s: float) -> list[Latency]:
-        dev = self.workload.dev
-        many = min(_TIMED, len(dev))
+        use = self.workload.use or self.workload.dev
+        many = min(_TIMED, len(use))
         if hasattr(self, "_original"):
             once = self._original.quick.wall_s.value * len(modules)
             many = min(many, max(int(at_most_s / (_ROUNDS * once)), 1))
-        return latencies(modules, dev.spread(many), at_most_s=at_most_s)
+        return latencies(modules, use.spread(many), at_most_s=at_most_s)
 
     # The verdict
 
