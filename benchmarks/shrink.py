@@ -242,7 +242,7 @@ def _shares(studies: list[ShrinkStudy], axis: Axis) -> list[Estimate]:
         return [study.share(study.chosen, axis) for study in studies]
     dev = studies[0].workload.dev
     modules = [studies[0].original.module(), *(study.best.module for study in studies)]
-    found = latencies(modules, dev.rows(slice(0, 4)), rounds=15, at_most_s=20)
+    found = latencies(modules, dev.spread(32), rounds=15, at_most_s=20)
     if trouble := found[0].trouble:
         print(f"  {trouble}", file=sys.stderr)
     one = Estimate(1.0, 1.0, 1.0)

@@ -32,7 +32,8 @@ _SURE = 0.005
 _DEEPEST, _STARTS, _FINALISTS, _TRIED, _KILLED = 3, 2, 5, 8, 2
 _WORTH = 0.98
 """A combination is tried where its predicted cost is below this share of the best so far."""
-_TIMED, _ROUNDS, _QUICK_S, _FINAL_S = 4, 3, 3.0, 20.0
+_TIMED, _ROUNDS, _QUICK_S, _FINAL_S = 32, 3, 3.0, 20.0
+"""Latency: on so many examples, as some models spend more on some of them; in so many rounds at least; seconds."""
 _TESTS, _MOST_RESERVED = 3, 0.5
 _FEW = 20
 """Examples below which intervals are known to be too narrow."""
