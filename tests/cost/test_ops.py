@@ -97,6 +97,17 @@ def test_an_optimisers_step_is_known():
     assert ops.flops == 2 * 2 * 4 * 3 * 2  # forward, and the weights' gradient
 
 
+def test_an_operator_that_returns_nothing_moves_what_it_writes():
+    net = nn.Linear(30, 40, bias=False)
+    optimiser = torch.optim.Adam(net.parameters(), fused=True)
+    net.weight.grad = torch.ones(40, 30)
+    optimiser.step()
+    with OpMeter() as ops:
+        optimiser.step()
+    # The weight, two moments and the gradient are read and, as torch has it, written; and the count of steps is read.
+    assert ops.bytes_moved == pytest.approx(8 * 40 * 30 * 4, rel=0.01)
+
+
 def test_what_was_there_before_is_not_allocated():
     net = nn.Linear(30, 40)
     x = torch.randn(2, 30)

@@ -83,6 +83,23 @@ def test_a_training_in_several_loops_ends_where_not_all_of_them_fit():
     assert refused.value.asked == 14 * STEP
 
 
+def test_of_steps_that_differ_the_first_of_each_kind_is_counted():
+    kinds = [1, 3, 1, 1, 3]
+
+    def run(problem):
+        for i in problem.repeat(5, "train", kinds=kinds):
+            for _ in range(kinds[i]):
+                problem.outputs(problem.module, problem.calibration)
+
+    problem = original()
+    run(problem)
+    assert problem.meter.spent.flops == 9 * FORWARD
+    short = original(Meter([Budget("flops", 8.5 * FORWARD)]))
+    with pytest.raises(BudgetExhausted) as refused:
+        run(short)
+    assert (short.meter.spent.flops, refused.value.asked) == (4 * FORWARD, 5 * FORWARD)
+
+
 @pytest.mark.parametrize(("budget_s", "steps"), [(150.0, 5), (135.0, 2)])
 def test_the_time_to_come_is_told_by_the_second_step(monkeypatch, budget_s, steps):
     """The first one, which is counted, takes 100 s here, each other one 10 s: 140 s in all."""

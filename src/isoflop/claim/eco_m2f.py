@@ -14,7 +14,8 @@ from isoflop.claim.torch_only import compared
 class EcoM2f(Claim):
     """A gate picks the depth for each input, and alone is retrained for another trade-off.
 
-    Classification and not segmentation; what is saved is of the whole network.
+    A policy that steers a hand past a disc, and not segmentation: the first features tell how hard such an input is, of
+    a digit (full) they hardly do. What is saved is of the whole network.
     """
 
     paper: ClassVar[str] = "Efficient Transformer Encoders for Mask2Former-style models (arXiv 2404.15244)"
@@ -23,8 +24,9 @@ class EcoM2f(Claim):
         "trade-off needs only the gate to be retrained"
     )
     tested_by: ClassVar[str] = (
-        "a six-block network of digits with trained exits: FLOPs within a point of accuracy, trunk digests over "
-        "prices, depth by lot at equal cost, a narrower network from scratch"
+        "a policy whose exits are trained with it: FLOPs at equal success in episodes, digests of trunk and gate over "
+        "prices, depth by lot at equal cost, a smaller policy trained from scratch for as many FLOPs in all; "
+        "full: digits"
     )
 
     def findings(self, size: Size) -> list[Finding]:

@@ -303,7 +303,7 @@ def _spent(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: obj
     packet = func.overloadpacket
     if func.is_view or packet in _NO_TRAFFIC:
         return 0.0, 0.0, 0.0
-    returned = _tensors(out)
+    returned = _tensors(out) or _changed(func, args, kwargs)
     read, written = sum(map(_bytes, _tensors([args, kwargs]))), sum(map(_bytes, returned))
     if func.namespace == "quantized":
         return _quantised(func, args, returned, read + written)
@@ -337,6 +337,13 @@ def _shape(value: object) -> object:
     if isinstance(value, Tensor):
         return value.shape
     return tuple(map(_shape, cast(Sequence[object], value))) if isinstance(value, list | tuple) else value
+
+
+def _changed(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """What an operator that returns nothing writes in place, such as the weights in a step of an optimiser."""
+    given = {a.name: value for a, value in zip(func._schema.arguments, args)} | dict(kwargs)
+    written = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+    return _tensors([given[name] for name in written if name in given])
 
 
 def _quantised(func: Any, args: tuple[Any, ...], out: Sequence[Tensor], moved: float) -> tuple[float, float, float]:

@@ -6,7 +6,8 @@ import copy
 import hashlib
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeAlias, cast
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from isoflop.cost import Meter, Role
+from isoflop.cost import Cost, Meter, Role, in_sequence
 from isoflop.cost.energy import EnergyMeter
 from isoflop.cost.ops import OpMeter, plain_tensors
 from isoflop.method.base import Method, Task
@@ -240,7 +241,7 @@ class Original:
         finally:
             self._counting = outer
 
-    def repeat(self, times: int, role: Role = "tune", loops: int = 1) -> Iterator[int]:
+    def repeat(self, times: int, role: Role = "tune", loops: int = 1, kinds: Sequence[Hashable] = ()) -> Iterator[int]:
         """0, 1, ... `times` - 1 for steps that are alike: the first one is counted, and each is charged as much.
 
         Counting every operator of a long training would take longer than the training itself. And what cannot be
@@ -251,29 +252,43 @@ class Original:
             times: steps (count).
             role: what for.
             loops: of as many steps that make one thing, this one and those to come (count); their steps may differ.
+            kinds: of each step, where they are not all alike; then the first of each kind is counted.
 
         Raises:
             BudgetExhausted: the steps to come would exceed a budget, and were not begun; or the next one would.
         """
-        if not times:
-            return
-        with self.spending(role):
-            counted = cast(OpMeter, self._counting)
-            yield 0
-        step, energy = replace(counted.cost, wall_s=0.0, joules=0.0), EnergyMeter()
-        self.meter.admit(step.times(times * loops - 1)).release()
-        for i in range(1, times):
-            if i == 2:
-                self.meter.admit(step.times(times * loops - i)).release()
-            hold = self.meter.admit(step)
+        kinds = kinds or [None] * times
+        later = [*kinds] * (loops - 1)
+        known: dict[Hashable, Cost] = {}
+        timed: set[Hashable] = set()
+        counted, energy = self._counting, EnergyMeter()
+        for i, kind in enumerate(kinds):
+            if kind not in known:
+                with self.spending(role):
+                    counted = cast(OpMeter, self._counting)
+                    yield i
+                known[kind] = replace(counted.cost, wall_s=0.0, joules=0.0)
+                self._foresee(known, [*kinds[i + 1 :], *later])
+                energy = EnergyMeter()
+                continue
+            hold = self.meter.admit(known[kind])
             started, busy = time.perf_counter(), time.process_time()
-            with self._inside(counted):
+            with self._inside(cast(OpMeter, counted)):
                 try:
                     yield i
                 finally:
                     joules = energy.since_last(time.process_time() - busy).mid
-                    step = replace(step, wall_s=time.perf_counter() - started, joules=joules)
-                    hold.settle(step, role)
+                    known[kind] = replace(known[kind], wall_s=time.perf_counter() - started, joules=joules)
+                    hold.settle(known[kind], role)
+            if kind not in timed:
+                timed.add(kind)
+                self._foresee(known, [*kinds[i + 1 :], *later])
+
+    def _foresee(self, known: Mapping[Hashable, Cost], kinds: Sequence[Hashable]) -> None:
+        """Refuse steps to come of which it is known that they do not fit."""
+        if kinds:
+            counts = Counter(kinds)
+            self.meter.admit(in_sequence(cost.times(counts[kind]) for kind, cost in known.items())).release()
 
     def outputs(self, module: nn.Module, data: Data, role: Role = "tune") -> list[Output]:
         """What a module returns for each batch of some examples, without gradients."""

@@ -7,11 +7,10 @@ torch = pytest.importorskip("torch")
 import numpy as np  # noqa: E402
 from torch import nn  # noqa: E402
 
-from isoflop.claim.early.compare import left_at, made, point, refusal, smaller_reader  # noqa: E402
+from isoflop.claim.early.compare import both, left_at, left_with, made, point, smaller_reader  # noqa: E402
 from isoflop.method.compress.keep import Keep  # noqa: E402
 from isoflop.method.conditional.blocks import find_chain  # noqa: E402
 from isoflop.method.conditional.exits import Confidence, EarlyExit, build_heads  # noqa: E402
-from isoflop.method.conditional.multi_exit import MultiExit  # noqa: E402
 from isoflop.method.shrink import Data, Workload  # noqa: E402
 
 D, K, N = 6, 3, 200
@@ -49,15 +48,23 @@ def test_leaving_by_lot_is_the_mean_of_the_exits_by_their_shares():
         _, exits, last = model.every(*work.dev.inputs)
     accuracy = [work.scores(out, work.dev).mean() for out in (*exits, last)]
     assert min(accuracy) <= lot.quality <= max(accuracy)
+    shares = left_with(model, work, work.dev)[2]
+    assert shares.sum() == pytest.approx(1)
+    assert shares @ accuracy == pytest.approx(lot.quality)
 
 
-def test_what_a_method_makes_and_refuses():
+def test_sets_of_examples_are_joined():
+    _, work = task()
+    joined = both(work.dev.rows([0, 1]), work.dev.rows([5]))
+    assert torch.equal(joined.inputs[0], work.dev.inputs[0][[0, 1, 5]])
+    assert torch.equal(joined.targets, work.dev.targets[[0, 1, 5]])
+
+
+def test_what_a_method_makes():
     net, work = task()
     found, once = made(Keep(), net, work)
     assert len(found) == 1
     assert once == 0
-    assert refusal(Keep(), net, work) == ""
-    assert "no budget of" in refusal(MultiExit(budgets=(0.001,), steps=1), net, work)
 
 
 def test_a_narrower_network_of_digits_takes_its_share():

@@ -10,7 +10,7 @@ from torch import nn  # noqa: E402
 from isoflop.cost import Meter  # noqa: E402
 from isoflop.method.conditional.budget import leaves_at  # noqa: E402
 from isoflop.method.conditional.deer_vla import DeerVla  # noqa: E402
-from isoflop.method.shrink import Data, Original, Shrinking, Workload  # noqa: E402
+from isoflop.method.shrink import Data, Original, Shrinking, Workload, digest  # noqa: E402
 from isoflop.testing import check_method  # noqa: E402
 
 D = 6
@@ -54,9 +54,21 @@ def task(n):
     return net, Workload("solve", *parts, score=lambda o, t: -((o - t) ** 2).mean(1), batch=50)
 
 
-def test_it_keeps_the_contract():
+@pytest.mark.parametrize("trunk", [False, True])
+def test_it_keeps_the_contract(trunk):
     net, work = task(90)
-    check_method(DeerVla(budgets=(0.9, 0.8), steps=3, exits=3), Shrinking(net, work))
+    check_method(DeerVla(budgets=(0.9, 0.8), steps=3, exits=3, trained_trunk=trunk), Shrinking(net, work))
+
+
+@pytest.mark.parametrize("trunk", [False, True])
+def test_the_trunk_is_trained_where_it_is_to_be(trunk):
+    _, work = task(90)
+    net = nn.Sequential(*(nn.Linear(D, D) for _ in range(5)))
+    problem, before = Original(net, work, Meter(), net), digest(net)
+    method = DeerVla(budgets=(0.9,), steps=3, exits=3, trained_trunk=trunk)
+    (found,) = method.run(problem, problem.meter, np.random.default_rng(0))
+    assert digest(net) == before
+    assert (digest(found.module.trunk) != before) == trunk
 
 
 @pytest.mark.parametrize("shares", ["exponential", "gauss", "gamma"])
@@ -64,9 +76,9 @@ def test_settled_inputs_leave_early_at_the_budget_asked_for(shares):
     net, work = task(3000)
     problem = Original(net, work, Meter(), net)
     points = list(
-        DeerVla(budgets=(0.9, 0.6), shares=shares, steps=200).run(problem, problem.meter, np.random.default_rng(0))
+        DeerVla(budgets=(1.0, 0.85), shares=shares, steps=200).run(problem, problem.meter, np.random.default_rng(0))
     )
-    for budget, point in zip((0.9, 0.6), points, strict=True):
+    for budget, point in zip((1.0, 0.85), points, strict=True):
         with torch.no_grad():
             scores = point.module.every(*work.dev.inputs)[0].numpy()
         at = leaves_at(scores, point.module.thresholds.numpy())

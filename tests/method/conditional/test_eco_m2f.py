@@ -102,6 +102,24 @@ def test_a_new_price_trains_the_gate_only_and_buys_less_depth():
         assert torch.allclose(points[0].module(*work.dev.inputs), alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("trunk", [False, True])
+def test_exits_are_paid_once_and_each_further_price_pays_for_its_gate(trunk):
+    net, work = task(300)
+    before, problem = digest(net), Original(net, work, Meter(), net)
+    method = EcoM2f(betas=(0.1, 0.5, 5.0), steps=30, gate_steps=20, trained_trunk=trunk)
+    points, spent = [], []
+    for point in method.run(problem, problem.meter, np.random.default_rng(0)):
+        points.append(point.module)
+        spent.append(problem.meter.spent.flops)
+    assert digest(net) == before
+    assert len({(digest(p.trunk), digest(p.heads)) for p in points}) == 1
+    assert len({digest(p.rule) for p in points}) == 3
+    assert (digest(points[0].trunk) != before) == trunk
+    assert spent[2] - spent[1] == spent[1] - spent[0]  # a gate is trained, and tried on what it learnt from
+    weight = 2 * D * 5  # FLOPs of a gate over four exits and the end
+    assert spent[1] - spent[0] == 20 * 50 * 2 * weight + 50 * weight
+
+
 def test_compute_cannot_be_free():
     with pytest.raises(ValueError, match="above 0"):
         EcoM2f(betas=(0.0,))

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from isoflop.cost import Meter
@@ -14,7 +15,7 @@ from isoflop.cost.ops import OpMeter
 from isoflop.example import digits
 from isoflop.method.conditional.budget import leaves_at
 from isoflop.method.conditional.exits import EarlyExit
-from isoflop.method.shrink import Data, Original, Refused, ShrinkMethod, Shrunk, Workload
+from isoflop.method.shrink import Data, Original, ShrinkMethod, Shrunk, Workload
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,6 @@ def made(method: ShrinkMethod, module: nn.Module, workload: Workload) -> tuple[l
     return found, meter.spent.flops
 
 
-def refusal(method: ShrinkMethod, module: nn.Module, workload: Workload) -> str:
-    """Why a method refuses a model; empty if it does not."""
-    try:
-        made(method, module, workload)
-    except Refused as refused:
-        return str(refused)
-    return ""
-
-
 def point(module: nn.Module, workload: Workload, data: Data, alone: int = 0) -> Point:
     """Quality on all examples, and FLOPs of the first `alone` ones, each computed by itself (0: of all)."""
     free = Original(module, workload, Meter(), module)
@@ -63,6 +55,12 @@ def left_at(model: EarlyExit, workload: Workload, data: Data) -> tuple[Point, Po
 
     Costs are those of `EarlyExit.costs`, measured for each exit.
     """
+    ruled, lot, _ = left_with(model, workload, data)
+    return ruled, lot
+
+
+def left_with(model: EarlyExit, workload: Workload, data: Data) -> tuple[Point, Point, NDArray[np.float64]]:
+    """As `left_at`, and the share of examples that leaves at each exit and at the end [K + 1]."""
     with torch.no_grad():
         scores, exits, last = model.every(*data.inputs)
     costs = np.asarray(model.costs(data.rows(slice(0, 1)).inputs))
@@ -71,7 +69,15 @@ def left_at(model: EarlyExit, workload: Workload, data: Data) -> tuple[Point, Po
     flops = float(costs[at].mean())
     shares = np.bincount(at, minlength=len(costs)) / len(at)
     ruled = float(right[np.arange(len(at)), at].mean())
-    return Point(ruled, flops), Point(float(right.mean(0) @ shares), flops)
+    return Point(ruled, flops), Point(float(right.mean(0) @ shares), flops), shares
+
+
+def both(a: Data, b: Data) -> Data:
+    """Examples with targets, and others after them."""
+    assert a.targets is not None
+    assert b.targets is not None
+    inputs = tuple(torch.cat(pair) for pair in zip(a.inputs, b.inputs, strict=True))
+    return Data(inputs, torch.cat([a.targets, b.targets]))
 
 
 def digit_reader() -> tuple[nn.Module, Workload]:

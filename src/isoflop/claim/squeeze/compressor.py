@@ -134,10 +134,14 @@ def _compare(found: dict[str, _Student]) -> list[Finding]:
             most.quality >= QUALITY * most.whole,
             measured,
         ),
-        Finding("digits: it is above the student of least FLOPs of its size", most.quality > least.quality, {}),
+        Finding(
+            "digits: it is above the student of least FLOPs of its size",
+            most.quality > least.quality,
+            {"accuracy, most FLOPs": round(most.quality, 4), "accuracy, least FLOPs": round(least.quality, 4)},
+        ),
         Finding(
             "digits: distilled without labels it is at least as good as trained as long on labels without the original",
             most.quality >= labels.quality,
-            {},
+            {"accuracy, distilled": round(most.quality, 4), "accuracy, on labels": round(labels.quality, 4)},
         ),
     ]

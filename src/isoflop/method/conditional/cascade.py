@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from isoflop.cost import Meter
 from isoflop.method.conditional.budget import cut
-from isoflop.method.conditional.exits import Descent, Standard, confidence, distance, one_tensor
+from isoflop.method.conditional.exit_training import Descent
+from isoflop.method.conditional.exits import Standard, confidence, distance, one_tensor
 from isoflop.method.conditional.pair import find_pair
 from isoflop.method.shrink import Conditional, Original, Output, Refused, ShrinkMethod, Shrunk
 

@@ -14,16 +14,8 @@ from torch.nn import functional
 
 from isoflop.cost import Meter
 from isoflop.method.conditional.blocks import find_chain
-from isoflop.method.conditional.exits import (
-    Descent,
-    EarlyExit,
-    batches,
-    dropped_after,
-    objective,
-    one_tensor,
-    train_heads,
-)
-from isoflop.method.conditional.multi_exit import with_exits
+from isoflop.method.conditional.exit_training import Descent, batches, objective, train_heads, with_exits
+from isoflop.method.conditional.exits import EarlyExit, dropped_after, one_tensor
 from isoflop.method.shrink import Data, Original, Output, Refused, ShrinkMethod, Shrunk
 
 Form = Literal["convert", "adapt"]
@@ -121,7 +113,7 @@ class Cbnet(ShrinkMethod):
             raise Refused("converting to an easy input of the same class needs class labels [N]; use form=adapt")
         with problem.spending("tune"):
             chain = find_chain(problem.module, data.rows(slice(0, 1)).inputs, self.blocks)
-            model = with_exits(problem, chain, self.exits, "similarity", data)  # the rule is never asked
+            model = with_exits(problem, chain, self.exits, data)
         train_heads(problem, model, data, self.steps, generator)
         for k in reversed(range(len(model.places))):
             cut = copy.deepcopy(model)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isoflop.cost import Cost, Meter
-from isoflop.method.conditional.exits import Descent, one_tensor
+from isoflop.method.conditional.exit_training import Descent
+from isoflop.method.conditional.exits import one_tensor
 from isoflop.method.conditional.pair import find_pair
 from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk
 

@@ -22,7 +22,7 @@ class DeerVla(ShrinkMethod):
     A regressor has no confidence, so readiness is how little its answer changed from one exit to the next; thresholds
     follow from the share of inputs that is to leave at each exit, and those from the budgets. In the paper one action
     head serves all exits of a language model and is trained with it on successive frames; here each exit has a head of
-    its own on a trunk that stays as it is (`multi_exit` with `trained_trunk` for the other). For classes the rule
+    its own on a trunk that is trained with them if `trained_trunk` says so. For classes the rule
     `confidence` of `multi_exit` is better at every cost we measured. It loses what the second opinion costs: nobody
     can leave at the first exit.
 
@@ -34,7 +34,8 @@ class DeerVla(ShrinkMethod):
         peak: FLOPs of the dearest input, as a fraction of the model's.
         memory: bytes of the weights, as a fraction of the model's.
         exits: at most how many (count).
-        steps: of training the heads (count).
+        steps: of training (count).
+        trained_trunk: whether the model's own weights are trained with the heads; else they are as they were.
         blocks: names of the blocks, with spaces between them, or of the list they are in; found if empty.
     """
 
@@ -44,6 +45,7 @@ class DeerVla(ShrinkMethod):
     memory: float = 1.0
     exits: int = 6
     steps: int = 600
+    trained_trunk: bool = False
     blocks: str = ""
 
     source = "deer_vla"
@@ -60,6 +62,7 @@ class DeerVla(ShrinkMethod):
             peak=self.peak,
             memory=self.memory,
             steps=self.steps,
+            trained_trunk=self.trained_trunk,
             blocks=self.blocks,
         )
         yield from exits.run(problem, meter, rng)

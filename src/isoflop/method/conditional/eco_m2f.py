@@ -13,20 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isoflop.cost import Meter
-from isoflop.method.conditional.blocks import find_chain
-from isoflop.method.conditional.exits import (
-    Descent,
-    EarlyExit,
-    Path,
-    PooledHead,
-    Rule,
-    batches,
-    distance,
-    one_tensor,
-    train_heads,
-    train_trunk,
-)
-from isoflop.method.conditional.multi_exit import split, with_exits
+from isoflop.method.conditional.exit_training import Descent, Plan, batches, trained_exits
+from isoflop.method.conditional.exits import EarlyExit, Path, PooledHead, Rule, distance, one_tensor
 from isoflop.method.shrink import Data, Original, ShrinkMethod, Shrunk
 
 _HELD = 0.5  # of the calibration data: the gate learns from examples that the heads have not seen
@@ -58,11 +46,11 @@ class Gate(Rule):
 class EcoM2f(ShrinkMethod):
     """Depth chosen for each input by a gate, which alone is trained anew for another trade-off.
 
-    Exits are trained once (the paper trains the whole model by stochastic depth with weights that grow with depth;
-    `trained_trunk` does). Then, for each price `beta` of compute, every calibration example gets the depth that is
-    best for it, the largest of quality - beta * cost, and the gate learns to foretell that depth. Unlike exit rules
-    nothing is computed at the exits that are passed by. It loses where the best depth cannot
-    be told from first features.
+    Exits are trained once. The paper trains the whole model with them by stochastic depth, deeper exits more often;
+    `trained_trunk` does so on the sum of all losses, with weights that grow with depth. Then, for each price `beta` of
+    compute, every calibration example gets the depth that is best for it, the largest of quality - beta * cost, and the
+    gate learns to foretell that depth. Unlike exit rules nothing is computed at the exits that are passed by. It loses
+    where the best depth cannot be told from first features.
 
     Cost: as `multi_exit`, once; a pass through all exits; and `gate_steps` batches of the gate for each beta.
     Buys: no law known. A larger beta never asks for more depth on the examples that the gate learns from.
@@ -93,20 +81,14 @@ class EcoM2f(ShrinkMethod):
 
     def run(self, problem: Original, meter: Meter, rng: np.random.Generator) -> Iterator[Shrunk]:
         """Train exits once, then yield the same model with a gate for each beta, from dear to cheap."""
-        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        fit, held = split(problem.calibration, _HELD, rng)
-        example = held.rows(slice(0, 1)).inputs
-        with problem.spending("tune"):
-            chain = find_chain(problem.module, example, self.blocks)
-            model = with_exits(problem, chain, self.exits, "similarity", fit)  # replaced by the gate below
-        if self.trained_trunk:
-            train_trunk(problem, model, fit, self.steps, generator, torch.arange(1.0, len(model.places) + 1))
-        train_heads(problem, model, fit, self.steps, generator)
+        plan = Plan(self.exits, self.steps, self.trained_trunk, self.blocks, _HELD, growth=1.0)
+        made = trained_exits(problem, plan, rng)
+        model, held = made.model, made.held
         first = model.heads[0]
         with problem.spending("tune"), torch.no_grad():
             seen = Seen.of(problem, model, held)
             model.rule = Gate(seen.first, len(model.places) + 1, bool(getattr(first, "channels_first", False)))
-            costs = np.asarray(model.costs(example)) / chain.total
+            costs = np.asarray(model.costs(held.rows(slice(0, 1)).inputs)) / made.chain.total
         model.thresholds.fill_(0.5)
         for beta in sorted(self.betas):
             best, stake = best_depths(seen.qualities, costs, beta), stakes(seen.qualities, costs, beta)
@@ -114,7 +96,7 @@ class EcoM2f(ShrinkMethod):
             gate = found.rule
             assert isinstance(gate, Gate)
             labels = Data((seen.first, torch.tensor(stake)), torch.tensor(best))
-            chosen = _train(problem, gate, labels, self.gate_steps, generator)
+            chosen = _train(problem, gate, labels, self.gate_steps, made.generator)
             asked, chose = costs[best].mean(), costs[chosen].mean()
             yield Shrunk(found, f"beta {beta:g}: best depths cost {asked:.3f}x, the gate's {chose:.3f}x")
 

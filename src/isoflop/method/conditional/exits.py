@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from isoflop.cost.ops import OpMeter
 from isoflop.method.conditional.blocks import Chain, submodules, walk
-from isoflop.method.shrink import Conditional, Data, Original, Output, Refused
+from isoflop.method.shrink import Conditional, Output, Refused
 
 _GRID = 4  # cells that a picture or a series is averaged into, along each axis
 _NEVER = math.inf
@@ -182,6 +182,14 @@ class Rule(nn.Module):
         """Scores [B]."""
 
 
+class Never(Rule):
+    """Nobody is ever ready: it stands where another rule is to come, or where none is asked."""
+
+    def forward(self, path: Path) -> Tensor:
+        """Scores [B]."""
+        return path.hidden[0].new_full((len(path.hidden[0]),), -math.inf)
+
+
 class Confidence(Rule):
     """The log-odds of the likeliest class, averaged over places where there are several.
 
@@ -348,11 +356,16 @@ class EarlyExit(Conditional):
         return torch.stack(scores, 1).double(), [path.output(k) for k in range(len(self.places))], whole.last
 
     def costs(self, inputs: Sequence[Tensor]) -> list[float]:
-        """FLOPs of one example [1, ...] that leaves at each exit or at none, looked at on every exit before."""
+        """FLOPs of one example [1, ...] that leaves at each exit or at none, looked at there and on every exit before.
+
+        An exit where the rule lets nobody leave costs what the next one does.
+        """
         kept, spent = self.thresholds.clone(), list[float]()
+        reached = torch.finfo(torch.float64).max
         for k in range(len(self.places) + 1):
-            self.thresholds.fill_(torch.finfo(torch.float64).max)  # looked at, and never reached
+            self.thresholds.fill_(reached)  # looked at, and left by nobody
             self.thresholds[k:] = -_NEVER
+            self.thresholds[k : k + 1] = -reached  # looked at, and left
             with OpMeter() as ops, torch.no_grad():
                 self(*inputs)
             spent.append(ops.flops)
@@ -491,122 +504,6 @@ def own_end(module: nn.Module, inputs: Sequence[Tensor]) -> nn.Module:
 
 def _within(name: str, chain: Chain) -> bool:
     return any(name == block or name.startswith(f"{block}.") for block in chain.blocks)
-
-
-Objective = Callable[[Output, Data, Output], Tensor]
-"""What to train by: outputs, the examples, and the teacher's outputs, to a scalar."""
-
-
-def objective(problem: Original) -> Objective:
-    """The workload's loss where there are targets for it, else likeness to the teacher."""
-    loss = problem.workload.loss
-    if loss is not None and problem.calibration.targets is not None:
-        return lambda out, data, _: loss(out, _targets(data))
-    return lambda out, _, taught: problem.workload.imitation(out, taught)
-
-
-def _targets(data: Data) -> Tensor:
-    assert data.targets is not None
-    return data.targets
-
-
-def batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Row numbers of `count` examples in random order, `size` at a time and always as many, for ever."""
-    size = min(size, count)
-    while True:
-        order = torch.randperm(count, generator=generator)
-        for start in range(0, count - size + 1, size):
-            yield order[start : start + size]
-
-
-def train_heads(problem: Original, model: EarlyExit, data: Data, steps: int, generator: torch.Generator) -> None:
-    """Train the heads on hidden states that are computed once; the trunk stays as it is.
-
-    Args:
-        problem: who pays, and what to train by.
-        model: its heads are trained in place.
-        data: to train on.
-        steps: of Adam, a batch each (count).
-        generator: for the order of examples.
-    """
-    goal = objective(problem)
-    with problem.spending("tune"), torch.no_grad():
-        parts = [_features(model, part) for part in data.batches(problem.workload.batch)]
-        taught = torch.cat([one_tensor(problem.teacher(*p.inputs)) for p in data.batches(problem.workload.batch)])
-    features = [torch.cat(part) for part in zip(*parts, strict=True)]
-    descent = Descent([p for name, p in model.heads.named_parameters() if ".tail." not in name], 3e-3, steps)
-    order = batches(len(data), problem.workload.batch, generator)
-    for _ in problem.repeat(steps, "train"):
-        rows = next(order)
-        part = data.rows(rows)
-        losses = [goal(head(f[rows]), part, taught[rows]) for head, f in zip(model.heads, features, strict=True)]
-        descent.step(torch.stack(losses).sum())
-
-
-def _features(model: EarlyExit, part: Data) -> list[Tensor]:
-    """What the head of each exit answers from."""
-    kept: list[Tensor] = []
-
-    def visit(_: Tensor, hidden: Tensor) -> bool:
-        head = model.heads[len(kept)]
-        assert isinstance(head, Head)
-        kept.append(head.features(hidden).clone())
-        return len(kept) == len(model.heads)
-
-    walk(model.trunk, model.places, part.inputs, visit)
-    return kept
-
-
-class Descent:
-    """Adam whose rate falls to zero along a half cosine; it changes nothing but what it is given.
-
-    Args:
-        learnt: what to train.
-        rate: at the start.
-        steps: until zero (count).
-    """
-
-    def __init__(self, learnt: Sequence[Tensor], rate: float, steps: int) -> None:
-        self._learnt = list(learnt)
-        self._optimiser = torch.optim.Adam(self._learnt, lr=rate)
-        self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimiser, max(steps, 1))
-
-    def step(self, loss: Tensor) -> None:
-        """Go down `loss` a little."""
-        gradients = torch.autograd.grad(loss, self._learnt, allow_unused=True)
-        for value, gradient in zip(self._learnt, gradients, strict=True):
-            value.grad = gradient
-        self._optimiser.step()  # pyright: ignore[reportUnknownMemberType]
-        self._schedule.step()
-
-
-def train_trunk(
-    problem: Original, model: EarlyExit, data: Data, steps: int, generator: torch.Generator, weights: Tensor
-) -> None:
-    """Train trunk and heads together, each step for the whole model and for one exit drawn by weight.
-
-    That is stochastic depth with weights: the step for exit k computes nothing behind it but the model's own answer.
-
-    Args:
-        problem: who pays, and what to train by.
-        model: trained in place.
-        data: to train on.
-        steps: of Adam, a batch each (count).
-        generator: for the order of examples and the exits drawn.
-        weights: how often each exit is drawn [K].
-    """
-    goal = objective(problem)
-    learnt = [p.requires_grad_(True) for p in model.parameters()]
-    descent = Descent(learnt, 1e-3, steps)
-    order = batches(len(data), problem.workload.batch, generator)
-    for _ in problem.repeat(steps, "train"):
-        rows = next(order)
-        part = data.rows(rows)
-        with torch.no_grad():
-            taught = problem.teacher(*part.inputs)
-        _, exits, last = model.every(*part.inputs)
-        drawn = int(torch.multinomial(weights, 1, generator=generator))
-        descent.step(goal(exits[drawn], part, taught) + goal(last, part, taught))
 
 
 def dropped_after(model: EarlyExit, chain: Chain, exit_at: int) -> None:

@@ -16,8 +16,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from isoflop.cost import Meter
 from isoflop.method.conditional.blocks import Chain, find_chains, hidden_of, walk
-from isoflop.method.conditional.exits import Descent, batches, objective, one_tensor, token_similarity
-from isoflop.method.conditional.multi_exit import split
+from isoflop.method.conditional.exit_training import split, train_answers
+from isoflop.method.conditional.exits import one_tensor, token_similarity
 from isoflop.method.shrink import Conditional, Data, Original, Output, Refused, ShrinkMethod, Shrunk
 
 Compared = Literal["tokens", "flattened"]
@@ -219,18 +219,16 @@ class Mue(ShrinkMethod):
             raise Refused(f"the rule compared={self.compared} {reason}")
 
     def _train(self, problem: Original, model: SimilarityExit, data: Data, generator: torch.Generator) -> None:
-        goal = objective(problem)
+        depths = [len(stage.maps) + self.trained_trunk for stage in model.stages if isinstance(stage, Stage)]
+        draws = [
+            tuple(int(torch.randint(depth, (1,), generator=generator)) for depth in depths) for _ in range(self.steps)
+        ]
         learning = model if self.trained_trunk else model.stages
-        descent = Descent([p.requires_grad_(True) for p in learning.parameters()], 1e-3, self.steps)
-        order = batches(len(data), problem.workload.batch, generator)
-        for _ in range(self.steps):  # counted one by one: each draws other exits
-            with problem.spending("train"):
-                part = data.rows(next(order))
-                depths = [len(stage.maps) + self.trained_trunk for stage in model.stages if isinstance(stage, Stage)]
-                exits = [int(torch.randint(depth, (1,), generator=generator)) for depth in depths]
-                with torch.no_grad():
-                    taught = problem.teacher(*part.inputs)
-                descent.step(goal(model.at(part.inputs, exits), part, taught))
+
+        def answers(exits: tuple[int, ...], part: Data) -> Sequence[tuple[float, Tensor]]:
+            return [(1.0, one_tensor(model.at(part.inputs, exits)))]
+
+        train_answers(problem, learning.parameters(), draws, answers, data, generator)
 
 
 def _stages(module: nn.Module, chains: Sequence[Chain], example: Sequence[Tensor]) -> list[Stage]:

@@ -12,25 +12,14 @@ import torch
 
 from isoflop.cost import Meter
 from isoflop.cost.ops import stored_bytes
-from isoflop.method.conditional.blocks import Chain, find_chain
+from isoflop.method.conditional.blocks import Chain
 from isoflop.method.conditional.budget import Floats, Shares, leaves_at, solve_thresholds
-from isoflop.method.conditional.exits import (
-    Confidence,
-    Consistency,
-    EarlyExit,
-    Rule,
-    Similarity,
-    build_heads,
-    dropped_after,
-    one_tensor,
-    train_heads,
-    train_trunk,
-)
+from isoflop.method.conditional.exit_training import Plan, trained_exits
+from isoflop.method.conditional.exits import Confidence, Consistency, EarlyExit, Rule, Similarity, dropped_after
 from isoflop.method.shrink import Data, Original, Refused, ShrinkMethod, Shrunk
 
 ExitRule = Literal["confidence", "consistency", "similarity"]
 _HELD = 0.3  # of the calibration data: thresholds are solved on examples that the heads were not trained on
-_LOOKED = 64  # examples that shapes and scales are taken from (count)
 
 
 @final
@@ -82,20 +71,13 @@ class MultiExit(ShrinkMethod):
 
     def run(self, problem: Original, meter: Meter, rng: np.random.Generator) -> Iterator[Shrunk]:
         """Train exits once, then yield a model for each budget that they can meet."""
-        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        fit, held = split(problem.calibration, _HELD, rng)
-        example = held.rows(slice(0, 1)).inputs
-        with problem.spending("tune"):
-            chain = find_chain(problem.module, example, self.blocks)
-            model = with_exits(problem, chain, self.exits, self.rule, fit)
-        if self.trained_trunk:
-            weights = torch.arange(1.0, len(model.places) + 1)
-            train_trunk(problem, model, fit, self.steps, generator, weights)
-        train_heads(problem, model, fit, self.steps, generator)
+        plan = Plan(self.exits, self.steps, self.trained_trunk, self.blocks, _HELD)
+        made = trained_exits(problem, plan, rng, lambda outputs: make_rule(self.rule, outputs))
+        model, held = made.model, made.held
         with problem.spending("tune"):
             scores = scores_of(problem, model, held)
-            costs = model.costs(example)
-        yield from self._points(model, chain, scores, costs)
+            costs = model.costs(held.rows(slice(0, 1)).inputs)
+        yield from self._points(model, made.chain, scores, costs)
 
     def _points(self, model: EarlyExit, chain: Chain, scores: Floats, costs: list[float]) -> Iterator[Shrunk]:
         whole, deepest = chain.total, self._deepest(model, chain, costs)
@@ -147,23 +129,6 @@ class MultiExit(ShrinkMethod):
         return fits[-1]
 
 
-def with_exits(problem: Original, chain: Chain, exits: int, rule: ExitRule, fit: Data) -> EarlyExit:
-    """A copy of the model with untrained exits.
-
-    Raises:
-        Refused: it has no place for one, or the rule cannot work on its outputs.
-    """
-    places = chain.places(exits)
-    if not places:
-        raise Refused("one block does all the work, so that leaving after another saves nothing")
-    inputs = fit.rows(slice(0, _LOOKED)).inputs
-    trunk = problem.copy()
-    heads = build_heads(trunk, chain, places, inputs)
-    with torch.no_grad():
-        outputs = one_tensor(problem.teacher(*inputs))
-    return EarlyExit(trunk, [chain.blocks[i] for i in places], heads, make_rule(rule, outputs))
-
-
 def make_rule(rule: ExitRule, outputs: torch.Tensor) -> Rule:
     """A rule for a model that gives such outputs [B, ...].
 
@@ -177,19 +142,6 @@ def make_rule(rule: ExitRule, outputs: torch.Tensor) -> Rule:
     if outputs.ndim < 2 or outputs.shape[-1] < 2:
         raise Refused("outputs are single numbers, which have no confidence; use rule=consistency")
     return Confidence(bool(((outputs >= 0) & (outputs <= 1)).all()))
-
-
-def split(data: Data, share: float, rng: np.random.Generator) -> tuple[Data, Data]:
-    """Examples to train on, and a share of them held back; drawn at random.
-
-    Raises:
-        Refused: there are too few to hold any back.
-    """
-    held = int(len(data) * share)
-    if held < 1:
-        raise Refused(f"{len(data)} calibration examples are too few to train exits and to solve thresholds on others")
-    order = rng.permutation(len(data)).tolist()
-    return data.rows(order[held:]), data.rows(order[:held])
 
 
 def scores_of(problem: Original, model: EarlyExit, data: Data) -> Floats:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from isoflop.cost import Meter
-from isoflop.method.conditional.exits import Descent, Standard, batches, distance, one_tensor
+from isoflop.method.conditional.exit_training import Descent, batches
+from isoflop.method.conditional.exits import Standard, distance, one_tensor
 from isoflop.method.conditional.pair import Pair, find_pair
 from isoflop.method.shrink import Conditional, Data, Original, Output, Refused, ShrinkMethod, Shrunk
 
