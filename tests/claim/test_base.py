@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from isoflop.claim import Evidence, Finding, claims, keep, kept_evidence
@@ -43,3 +44,10 @@ def test_an_unknown_size_is_refused():
 
 def test_evidence_of_what_does_not_exist_is_none():
     assert kept_evidence("no_such_claim", "quick") is None
+
+
+def test_a_verdict_of_numpys_is_read_back_as_one() -> None:
+    written = Evidence("toy", "quick", [Finding("it is so", np.bool_(False), {})], 1.0)  # pyright: ignore[reportArgumentType]
+    read = Evidence.from_json(written.to_json())
+    assert read.findings[0].holds is False
+    assert not read.holds

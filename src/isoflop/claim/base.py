@@ -64,7 +64,8 @@ class Evidence:
 
     def to_json(self) -> str:
         """As a file keeps it; `from_json` reads it back."""
-        plain = asdict(self) | {"holds": self.holds}
+        findings = [asdict(f) | {"holds": bool(f.holds)} for f in self.findings]  # NumPy's would become a string
+        plain = asdict(self) | {"findings": findings, "holds": self.holds}
         return json.dumps(plain, indent=1, allow_nan=False, default=str) + "\n"
 
     @staticmethod

@@ -167,7 +167,7 @@ class Driven:
 
     def as_good_as(self, other: Driven) -> bool:
         """Whether it succeeds as often as another, within noise."""
-        return self.there.mean() >= other.there.mean() - EQUAL
+        return bool(self.there.mean() >= other.there.mean() - EQUAL)
 
 
 def driven(net: nn.Module, start: Floats) -> Driven:
