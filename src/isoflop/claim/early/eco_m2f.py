@@ -77,7 +77,7 @@ def _steered(size: Size) -> list[Finding]:
         Finding("at each price its actions are better than those at the same depths by lot as often", above, lots),
         Finding(
             "it succeeds no less often than a policy of about that cost, trained from scratch for as many FLOPs in all",
-            least.as_good_as(small),
+            least.success >= small.success,
             {
                 "success by gate": least.success,
                 f"success of {few} blocks": small.success,
