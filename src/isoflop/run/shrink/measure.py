@@ -87,7 +87,8 @@ def _counted(module: nn.Module, data: Data, meter: Meter) -> Array:
     held, rows, known = stored_bytes(module), list[tuple[float, float, float]](), dict[int, Cost]()
     energy, busy, dearest = EnergyMeter(), time.process_time(), FREE
     for part in data.batches(1):
-        started, hold = time.perf_counter(), meter.admit(dearest)
+        meter.admit(dearest).release()
+        started = time.perf_counter()
         with _Way() as way, torch.no_grad():
             module(*part.inputs)
         if way.taken not in known:
@@ -102,7 +103,7 @@ def _counted(module: nn.Module, data: Data, meter: Meter) -> Array:
         joules = energy.since_last(time.process_time() - busy).mid
         busy = time.process_time()
         spent = replace(known[way.taken], wall_s=time.perf_counter() - started, joules=joules)
-        hold.settle(spent, "verify")
+        meter.charge(spent, "verify")
         rows.append((spent.flops, spent.bytes_moved, held + spent.peak_bytes))
     return np.array(rows)
 

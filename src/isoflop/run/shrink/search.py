@@ -15,7 +15,7 @@ from torch import nn
 
 from isoflop.cost import FREE, Budget, BudgetExhausted, Cost, Meter
 from isoflop.frontier import Estimate
-from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk, Workload, WorkloadError
+from isoflop.method.shrink import Data, Original, Refused, ShrinkMethod, Shrunk, Workload, WorkloadError
 from isoflop.run.shrink.floor import TAIL
 from isoflop.run.shrink.kept import THEN, Bill, Candidate, Ended, Kept
 from isoflop.run.shrink.latency import Latency, latencies
@@ -154,7 +154,8 @@ class Search:
             original = found[0]
         else:
             dev = measure(self.module, self.workload, self.workload.dev, self._all)
-            (quick,) = self._timed([self.module], _QUICK_S)
+            (once,) = latencies([self.module], self._uses.rows(slice(0, 1)), at_most_s=0)
+            (quick,) = self._timed([self.module], _QUICK_S, once.wall_s.value)
             original = self._kept.add(Candidate((KEEP,), 0, "as it was", FREE, dev, quick), self.module)
             self._save_bill()
         floor, has = self.asked.floor, self.workload.quality(original.dev.scores)
@@ -362,16 +363,17 @@ class Search:
         candidate = replace(candidate, dev=found)
         if self._margin(candidate).high < 0:
             return self._kept.add(candidate, None)  # not worth the time and the disk
-        quick = self._timed([self.module, module], _QUICK_S)[1]
+        quick = self._timed([self.module, module], _QUICK_S, self._original.quick.wall_s.value)[1]
         return self._kept.add(replace(candidate, quick=quick), module)
 
-    def _timed(self, modules: Sequence[nn.Module], at_most_s: float) -> list[Latency]:
-        use = self.workload.use or self.workload.dev
-        many = min(_TIMED, len(use))
-        if hasattr(self, "_original"):
-            once = self._original.quick.wall_s.value * len(modules)
-            many = min(many, max(int(at_most_s / (_ROUNDS * once)), 1))
-        return latencies(modules, use.spread(many), at_most_s=at_most_s)
+    def _timed(self, modules: Sequence[nn.Module], at_most_s: float, once_s: float) -> list[Latency]:
+        """Beside each other, on as many examples as there is time for if all take what the original takes."""
+        many = max(int(at_most_s / (_ROUNDS * once_s * len(modules))), 1)
+        return latencies(modules, self._uses.spread(min(many, _TIMED)), at_most_s=at_most_s)
+
+    @property
+    def _uses(self) -> Data:
+        return self.workload.use or self.workload.dev
 
     # The verdict
 
@@ -399,7 +401,8 @@ class Search:
             self._tell("timing the finalists")
             self._all.admit(FREE).release()
             modules = [self.module, *(c.module() for c in finalists)]
-            for c, found in zip(todo, self._timed(modules, min(_FINAL_S, self._all.left("wall_s") / 3)), strict=True):
+            at_most_s, once_s = min(_FINAL_S, self._all.left("wall_s") / 3), self._original.quick.wall_s.value
+            for c, found in zip(todo, self._timed(modules, at_most_s, once_s), strict=True):
                 self._replace(c, self._kept.add_final(c, found))
             self._save_bill()
         trouble = self._original.latency.trouble
