@@ -23,8 +23,8 @@ Space: TypeAlias = Mapping[str, Sequence[int]]
 Genome: TypeAlias = dict[str, int]
 Fitness: TypeAlias = Callable[..., Any]
 
-_POPULATION, _CROSSED = 50, 0.6  # of the genetic search, as in the paper's code
-_GENERATIONS = 100
+_POPULATION, _CROSSED, _BESIDE = 200, 0.5, 0.5  # of the genetic search
+_STALE = 5  # as many children as so many times the looks, where most of them are known
 
 # The space that the paper searches for its encoders of code.
 CODE_ENCODERS: Space = {
@@ -87,34 +87,41 @@ def best_genome(space: Space, fitness: Fitness) -> tuple[Genome, float]:
 def evolved_genome(space: Space, fitness: Fitness, rng: np.random.Generator, looks: int) -> tuple[Genome, float]:
     """The best genome that a genetic search finds in about so many looks at the fitness.
 
-    Parts of two parents are joined, or a parent mutates from a random gene on; the fittest stay. For spaces that
-    cannot be enumerated: where they can, `best_genome` is exact.
+    Each gene of a child is one of its parents', the better of two each; about one gene mutates, to the choice beside it
+    or to any; the fittest stay. For spaces that cannot be enumerated: where they can, `best_genome` is exact.
     """
-    names = list(space)
-
-    def drawn() -> tuple[int, ...]:
-        return tuple(int(rng.choice(np.asarray(space[name]))) for name in names)
-
-    def child() -> tuple[int, ...]:
-        a, b = (population[int(rng.integers(len(population)))] for _ in range(2))
-        cut = int(rng.integers(len(names)))
-        return a[:cut] + (b[cut:] if rng.random() < _CROSSED else drawn()[cut:])
-
+    names, choices = list(space), [list(c) for c in space.values()]
     known: dict[tuple[int, ...], float] = {}
 
     def value(genome: tuple[int, ...]) -> float:
         if genome not in known:
-            known[genome] = float(fitness(**dict(zip(names, genome))))
+            known[genome] = float(fitness(**{n: c[i] for n, c, i in zip(names, choices, genome)}))
         return known[genome]
+
+    def drawn() -> tuple[int, ...]:
+        return tuple(int(rng.integers(len(c))) for c in choices)
+
+    def parent() -> tuple[int, ...]:
+        return max((population[int(rng.integers(len(population)))] for _ in range(2)), key=value)
+
+    def mutated(gene: int, count: int) -> int:
+        if rng.random() < 1 / len(names):
+            beside = gene + int(rng.choice((-1, 1)))
+            return min(max(beside, 0), count - 1) if rng.random() < _BESIDE else int(rng.integers(count))
+        return gene
+
+    def child() -> tuple[int, ...]:
+        pairs = zip(parent(), parent(), choices)
+        return tuple(mutated(x if rng.random() < _CROSSED else y, len(c)) for x, y, c in pairs)
 
     size = max(2, min(_POPULATION, looks // 4))
     population = [drawn() for _ in range(size)]
-    for _ in range(_GENERATIONS):
+    for _ in range(_STALE * looks // size):
         population = sorted({*population, *(child() for _ in range(size))}, key=value)[-size:]
         if len(known) >= looks:
             break
     best = max(known, key=lambda genome: known[genome])
-    return dict(zip(names, best)), known[best]
+    return {n: int(c[i]) for n, c, i in zip(names, choices, best)}, known[best]
 
 
 @final
