@@ -7,7 +7,7 @@ import hashlib
 import time
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeAlias, cast
@@ -25,6 +25,7 @@ from isoflop.method.base import Method, Task
 from isoflop.model.base import Ask
 from isoflop.task.base import Split
 
+_NO_GRADIENT = ("derivative for", "does not require grad")  # what torch says then
 DataSplit = Literal["calibration", "dev", "test"]
 Array: TypeAlias = NDArray[np.float64]
 Output: TypeAlias = Any
@@ -314,6 +315,32 @@ class Original:
                 for part in data.batches(self.workload.batch)
             ]
         return -sum(apart) / len(data)
+
+
+def backward(loss: Tensor, learned: Iterable[Tensor]) -> None:
+    """Add the gradients of a scalar to `grad` of what is learned; what it does not reach, or is frozen, gets none.
+
+    Some layers in packed integers let no gradient through: torch's own raise, and others say nothing and stop it.
+
+    Raises:
+        Refused: it reaches nothing of what is learned.
+    """
+    open_ones = [p for p in learned if p.requires_grad]
+    found: Sequence[Tensor | None] = ()
+    try:
+        if open_ones:
+            found = cast(tuple[Tensor | None, ...], torch.autograd.grad(loss, open_ones, allow_unused=True))
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _NO_GRADIENT):
+            raise
+    if all(gradient is None for gradient in found):
+        raise Refused(
+            "it trains, and no gradient gets from the loss to what it would train: a layer in between computes in "
+            "packed integers, or all is frozen; apply it before int8, or with steps=0 if it can go without training"
+        )
+    for value, gradient in zip(open_ones, found, strict=True):
+        if gradient is not None:
+            value.grad = gradient if value.grad is None else value.grad + gradient
 
 
 class ShrinkMethod(Method[Original, Shrunk]):

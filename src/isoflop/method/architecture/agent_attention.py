@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isoflop.cost import Meter
-from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk
+from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk, backward
 
 
 def agent_attention(q: Tensor, agents: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class AgentAttention(ShrinkMethod):
                     wanted = problem.teacher(*part.inputs)
                 loss = work.imitation(model(*part.inputs), wanted)
                 optimizer.zero_grad()
-                loss.backward()  # pyright: ignore[reportUnknownMemberType]
+                backward(loss, model.parameters())
                 optimizer.step()
             yield Shrunk(model.eval(), f"{agents} agents in {len(places)} attentions")
 

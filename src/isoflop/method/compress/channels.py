@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves
 
 from isoflop.cost.ops import OpMeter
-from isoflop.method.compress.tuning import backward, by_kind, refresh_norms
-from isoflop.method.shrink import Data, Original, Refused, Shrunk
+from isoflop.method.compress.tuning import by_kind, refresh_norms
+from isoflop.method.shrink import Data, Original, Refused, Shrunk, backward
 
 _ROOTS = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)  # pyright: ignore[reportPrivateUsage]
 _FEW = 12  # layers up to which each is tried alone
@@ -168,10 +168,13 @@ def _differentiate(problem: Original, model: nn.Module) -> None:
     for part in problem.calibration.spread(_SCORED).batches(problem.workload.batch):
         out = model(*part.inputs)
         if loss is not None and part.targets is not None:
-            backward(loss(out, part.targets))
+            backward(loss(out, part.targets), model.parameters())
             continue
         leaves = [x for x in tree_leaves(out) if isinstance(x, Tensor) and x.is_floating_point()]
-        backward(torch.stack([(x * torch.randn(x.shape, generator=generator)).sum() for x in leaves]).sum())
+        backward(
+            torch.stack([(x * torch.randn(x.shape, generator=generator)).sum() for x in leaves]).sum(),
+            model.parameters(),
+        )
 
 
 def _shapes(model: nn.Module, data: Data) -> object:

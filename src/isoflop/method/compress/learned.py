@@ -13,8 +13,8 @@ from torch.func import functional_call  # pyright: ignore[reportUnknownVariableT
 from torch.nn.functional import mse_loss
 
 from isoflop.method.compress.packed import Coded, PackedTensor, Site
-from isoflop.method.compress.tuning import backward, step
-from isoflop.method.shrink import Data, Original
+from isoflop.method.compress.tuning import step
+from isoflop.method.shrink import Data, Original, backward
 
 _CELLS = 4096
 _SOFT = (1.0, 0.05)  # width of the step between two levels, in units of their distance, at the start and at the end
@@ -155,9 +155,8 @@ def _fit(
     weight = cast(Tensor, layer.weight)
     bias = getattr(layer, "bias", None)
     others = {} if bias is None else {"bias": bias.detach().clone().requires_grad_()}
-    optimiser = torch.optim.Adam(
-        [p for p in (*soft.parameters(), *others.values()) if p.requires_grad], lr=schedule.rate
-    )
+    learned = [p for p in (*soft.parameters(), *others.values()) if p.requires_grad]
+    optimiser = torch.optim.Adam(learned, lr=schedule.rate)
     spread = target.var() + 1e-12
     for i in steps:
         done = i / schedule.steps
@@ -166,7 +165,7 @@ def _fit(
         made = soft(_SOFT[0] * (_SOFT[1] / _SOFT[0]) ** done).view_as(weight)
         loss = mse_loss(call(layer, {"weight": made, **others}, (inputs[some],)), target[some]) / spread
         optimiser.zero_grad()
-        backward(loss)
+        backward(loss, learned)
         step(optimiser)
     if bias is not None:
         bias.data.copy_(others["bias"].detach())

@@ -81,7 +81,8 @@ class ByteWeights(nn.Module):
         rows = as_type(x.reshape(-1, x.shape[-1]), torch.bfloat16)
         scale = as_type(self.scale, rows.dtype)
         each: Any = math.prod(x.shape[1:-1])  # by example, so that a batch changes no answer; a symbol in some graphs
-        if isinstance(each, int) and each >= _MANY:
+        many = isinstance(each, int) and each >= _MANY
+        if many or rows.requires_grad:  # the kernel has no derivative
             product = functional.linear(rows, self.weight.to(rows.dtype)) * scale
         else:
             product = cast(Tensor, torch.ops.aten._weight_int8pack_mm(rows, self.weight, scale))
@@ -144,7 +145,11 @@ class NibbleWeights(nn.Module):
             raise RuntimeError("int4 weights lie in the order of this processor; a graph would not refuse another")
         rows = as_type(x.reshape(-1, x.shape[-1]), torch.bfloat16)
         steps = as_type(self.scale_and_zero, rows.dtype)  # in another after `.float()` on the whole model
-        product = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.weight, GROUP, steps)
+        if rows.requires_grad:  # the kernel has no derivative: what it makes of the identity is the weight
+            plain = torch.eye(rows.shape[1], dtype=rows.dtype)
+            product = rows @ torch.ops.aten._weight_int4pack_mm_for_cpu(plain, self.weight, GROUP, steps)
+        else:
+            product = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.weight, GROUP, steps)
         out = as_type(cast(Tensor, product), x.dtype).view(*x.shape[:-1], -1)
         return out if self.bias is None else out + as_type(self.bias, x.dtype)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from isoflop.method.shrink import Data, Original
+from isoflop.method.shrink import Data, Original, backward
 
 _REFRESHED = 1024
 """Examples that statistics of norms are measured on, at most (count)."""
@@ -53,7 +53,7 @@ def tune(
         part = problem.calibration.rows(rng.integers(len(problem.calibration), size=tuning.batch).tolist())
         optimiser.zero_grad()
         with torch.enable_grad():
-            backward(objective(problem, module, part))
+            backward(objective(problem, module, part), learned)
         nn.utils.clip_grad_norm_(learned, 1.0)
         step(optimiser)
     for p in learned:
@@ -63,11 +63,6 @@ def tune(
 def seed_of(rng: np.random.Generator) -> int:
     """A seed for a generator of torch."""
     return int(rng.integers(2**31))
-
-
-def backward(loss: Tensor) -> None:
-    """Gradients of a scalar."""
-    cast(Any, loss).backward()
 
 
 def step(optimiser: torch.optim.Optimizer) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isoflop.cost import Meter
-from isoflop.method.shrink import Conditional, Original, Refused, ShrinkMethod, Shrunk
+from isoflop.method.shrink import Conditional, Original, Refused, ShrinkMethod, Shrunk, backward
 
 _GATE_WIDTH = 16
 _SHARP = 1.0  # temperature of the gate's choice while it is trained
@@ -284,5 +284,5 @@ def recordings(
 
 def _descend(optimizer: Any, loss: Tensor) -> None:
     optimizer.zero_grad()
-    loss.backward()  # pyright: ignore[reportUnknownMemberType]
+    backward(loss, [p for group in optimizer.param_groups for p in group["params"]])
     optimizer.step()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from isoflop.method.conditional.blocks import Chain, find_chain, walk
 from isoflop.method.conditional.exits import EarlyExit, Head, Never, Rule, build_heads, one_tensor
-from isoflop.method.shrink import Data, Original, Output, Refused
+from isoflop.method.shrink import Data, Original, Output, Refused, backward
 
 _LOOKED = 64  # examples that shapes and scales are taken from (count)
 _Kind = TypeVar("_Kind", bound=Hashable)
@@ -98,9 +98,8 @@ class Descent:
 
     def step(self, loss: Tensor) -> None:
         """Go down `loss` a little."""
-        gradients = torch.autograd.grad(loss, self._learnt, allow_unused=True)
-        for value, gradient in zip(self._learnt, gradients, strict=True):
-            value.grad = gradient
+        self._optimiser.zero_grad()
+        backward(loss, self._learnt)
         self._optimiser.step()  # pyright: ignore[reportUnknownMemberType]
         self._schedule.step()
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from isoflop.cost import Meter
 from isoflop.method.conditional.selective_ssm import SelectiveSsm, SsmBlock
-from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk
+from isoflop.method.shrink import Original, Refused, ShrinkMethod, Shrunk, backward
 
 
 class Pruned(nn.Module):
@@ -135,7 +135,7 @@ class SsmTokenPruning(ShrinkMethod):
                     wanted = problem.teacher(*part.inputs)
                 loss = work.imitation(out, wanted)
             optimizer.zero_grad()
-            loss.backward()  # pyright: ignore[reportUnknownMemberType]
+            backward(loss, model.parameters())
             optimizer.step()
 
 
