@@ -85,6 +85,17 @@ def test_a_spent_budget_loses_nothing_that_was_found():
     assert [c.name for c in again.candidates] == [c.name for c in found.candidates]
 
 
+def test_a_spent_budget_answers_from_what_was_looked_at_before():
+    """The best has not been timed and looked at on test, as after another floor or axis, and there is no budget to."""
+    found = look(Factor(), Skip(), budget=["flops=1G"], folder="kept")
+    for name in ("test.npz", "final.json"):
+        (found.chosen.folder / name).unlink()
+    again = look(Factor(), Skip(), budget=["flops=1"], folder="kept")
+    assert again.chosen.name not in (found.chosen.name, again.original.name)
+    assert again.chosen.test is not None
+    assert "the budget ended before all finalists were verified" in " ".join(again.notices)
+
+
 def test_a_curve_is_left_below_the_floor_and_what_is_below_is_never_chosen():
     study = look(Factor(), Ruin())
     assert logged().count("ruin 3") == 0

@@ -392,6 +392,10 @@ class Search:
                 waiting = [c for c in waiting if not self._hopeless(c, verdicts)]
         except BudgetExhausted as exhausted:
             self._notices.append(f"the budget ended before all finalists were verified on test ({exhausted})")
+            if all(v.why for v in verdicts):  # those that were looked at for another floor or axis cost nothing more
+                seen = {v.candidate.folder for v in verdicts}
+                kept = [c for c in self._candidates if c.test and c.folder not in seen and study.holds(c)]
+                self._verify(sorted(kept, key=study.total), verdicts)
         return replace(self._study(), verdicts=tuple(verdicts), notices=tuple(self._notices))
 
     def _finals(self, finalists: list[Candidate]) -> list[Candidate]:
