@@ -9,8 +9,9 @@ test examples. A peer that does not apply to a model, or whose settings all fall
 original (1.00).
 
 A row is a floor and an axis; cells are the cost of a use as a share of the original's. Latency is of all chosen models
-in one interleaved run. Studies are kept in `.isoflop/bench-shrink`: a second run only times again, so that it can be
-run when the machine is quiet. The budget is that of the first row; each further one may add a quarter of it.
+in one interleaved run. The budget is that of the first row; each further one may add a quarter of it. Studies are kept
+in `.isoflop/bench-shrink`: a second run pays for nothing again, and times again when the machine is quiet; as it knows
+of more looks at test, it may choose more carefully.
 """
 
 from __future__ import annotations
