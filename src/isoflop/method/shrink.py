@@ -33,7 +33,7 @@ Output: TypeAlias = Any
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a fault
-    """A method does not apply to this model; the message says why. Nothing was spent."""
+    """A method does not apply to this model; the message says why. Nothing was spent, or a step that told so."""
 
 
 class WorkloadError(ValueError):

@@ -33,9 +33,12 @@ def test_a_static_module_costs_the_same_on_every_example():
 
 def test_a_conditional_module_is_counted_on_every_example():
     some = data(50, 5)
-    found = measure(Gate(build()), task(), some, Meter())
+    meter = Meter()
+    found = measure(Gate(build()), task(), some, meter)
     easy = (some.inputs[0][:, 0] > 0).numpy()
     assert (found.flops == np.where(easy, WHOLE - MIDDLE, WHOLE)).all()
+    second = WHOLE if easy[0] else WHOLE - MIDDLE  # the way that the first example did not go, counted once more
+    assert meter.by_role["verify"].flops == 2 * found.flops.sum() + second
     assert (found.scores == measure(build(), task(), some, Meter()).scores).all()
 
 

@@ -24,7 +24,7 @@ Genome: TypeAlias = dict[str, int]
 Fitness: TypeAlias = Callable[..., Any]
 
 _POPULATION, _CROSSED, _BESIDE = 200, 0.5, 0.5  # of the genetic search
-_STALE = 5  # as many children as so many times the looks, where most of them are known
+_CHILDREN = 5  # for each look, at most, where most of them are known already
 
 # The space that the paper searches for its encoders of code.
 CODE_ENCODERS: Space = {
@@ -116,7 +116,7 @@ def evolved_genome(space: Space, fitness: Fitness, rng: np.random.Generator, loo
 
     size = max(2, min(_POPULATION, looks // 4))
     population = [drawn() for _ in range(size)]
-    for _ in range(_STALE * looks // size):
+    for _ in range(_CHILDREN * looks // size):
         population = sorted({*population, *(child() for _ in range(size))}, key=value)[-size:]
         if len(known) >= looks:
             break

@@ -87,24 +87,25 @@ def _counted(module: nn.Module, data: Data, meter: Meter) -> Array:
     held, rows, known = stored_bytes(module), list[tuple[float, float, float]](), dict[int, Cost]()
     energy, busy, dearest = EnergyMeter(), time.process_time(), FREE
     for part in data.batches(1):
-        meter.admit(dearest).release()
-        started = time.perf_counter()
-        with _Way() as way, torch.no_grad():
-            module(*part.inputs)
+        way, plain = _Way(), FREE
+        if known:
+            meter.admit(dearest).release()
+            started = time.perf_counter()
+            with way, torch.no_grad():
+                module(*part.inputs)
+            joules = energy.since_last(time.process_time() - busy).mid
+            plain = Cost(wall_s=time.perf_counter() - started, joules=joules)
         if way.taken not in known:
-            with OpMeter(meter, "verify") as ops, torch.no_grad():
+            way = _Way()
+            with OpMeter(meter, "verify") as ops, way, torch.no_grad():
                 module(*part.inputs)
             known[way.taken] = ops.cost
-            dearest = Cost(
-                max(dearest.flops, ops.flops),
-                max(dearest.bytes_moved, ops.bytes_moved),
-                max(dearest.peak_bytes, ops.peak_bytes),
-            )
-        joules = energy.since_last(time.process_time() - busy).mid
-        busy = time.process_time()
-        spent = replace(known[way.taken], wall_s=time.perf_counter() - started, joules=joules)
-        meter.charge(spent, "verify")
-        rows.append((spent.flops, spent.bytes_moved, held + spent.peak_bytes))
+            dearest = max(known.values(), key=lambda cost: cost.flops)
+            energy = EnergyMeter()
+        busy, cost = time.process_time(), known[way.taken]
+        if plain.wall_s:
+            meter.charge(replace(cost, wall_s=plain.wall_s, joules=plain.joules), "verify")
+        rows.append((cost.flops, cost.bytes_moved, held + cost.peak_bytes))
     return np.array(rows)
 
 
